@@ -1,0 +1,18 @@
+"""Gradient-flow dynamics of neural networks: flows as pure functions, solved for thousands of seeds at once."""
+
+from . import data as data
+from . import flows as flows
+from . import losses as losses
+from . import models as models
+from .ensemble import final_params as final_params
+from .ensemble import outcome_counts as outcome_counts
+from .ensemble import summarise as summarise
+from .ensemble import sweep as sweep
+from .solve import GradientNormBelow as GradientNormBelow
+from .solve import LossBelow as LossBelow
+from .solve import Outcome as Outcome
+from .solve import Solution as Solution
+from .solve import SteadyDirection as SteadyDirection
+from .solve import StopWhen as StopWhen
+from .solve import load_solution as load_solution
+from .solve import solve as solve

@@ -1,0 +1,6 @@
+"""Seeds times settings: batches that are refilled, and their results as Datasets."""
+
+from .dataset import final_params as final_params
+from .dataset import outcome_counts as outcome_counts
+from .dataset import summarise as summarise
+from .sweep import sweep as sweep

@@ -1,0 +1,357 @@
+"""The batch of constant width that is refilled inside the compiled program.
+
+`advance` steps `width` lanes at once. A lane that ends writes its final state to its row of the results and its slot takes the
+next lane of the queue, in the same compiled loop; shapes never change, so there is one compilation. The loop's conditionals stand
+outside the `vmap`, so a refill costs nothing in the iterations without one.
+"""
+
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from ..solve import Certificate, Lane, LaneState, Outcome, Settings, evaluate
+from .grid import Plan
+
+RUNNING = int(Outcome.running)
+
+
+class Problem(eqx.Module):
+    """What all lanes of a batch share.
+
+    Attributes:
+        flow: the flow, before a lane's settings are put in.
+        settings: how to solve, likewise.
+        plan: which settings differ from lane to lane, and where the record times come from.
+        table: the values of these settings, a leading axis `cell`.
+        key: the root key; a lane's key is `fold_in(key, seed)`.
+        like: shapes of the parameters (static).
+        watch: the observables.
+    """
+
+    flow: Any
+    settings: Settings
+    plan: Plan
+    table: tuple[PyTree, ...]
+    key: PRNGKeyArray
+    like: PyTree = eqx.field(static=True)
+    watch: dict[str, Any]
+
+    def lane(self, values: tuple[PyTree, ...]) -> Lane:
+        """A lane with its own settings put in."""
+        flow, settings = self.plan.insert(self.flow, self.settings, values)
+        return Lane(flow, settings, self.like)
+
+    def values(self, cell: Int[Array, "..."]) -> tuple[PyTree, ...]:
+        """The settings of a cell, or of several."""
+        return jax.tree.map(lambda column: column[cell], self.table)
+
+    def start(self, seed: Int[Array, ""], values: tuple[PyTree, ...]) -> LaneState:
+        """The first state of a lane."""
+        lane = self.lane(values)
+        return lane.start(lane.flow.init(jr.fold_in(self.key, seed)))
+
+    def step(self, values: tuple[PyTree, ...], state: LaneState) -> tuple[LaneState, PyTree]:
+        """One trial step of a lane."""
+        return self.lane(values).step(state)
+
+    def times(self, values: tuple[PyTree, ...]) -> Float[Array, " time"]:
+        """A lane's record times."""
+        return self.plan.times(self.plan.insert(self.flow, self.settings, values)[1].t1)
+
+
+    def all_times(self, values: tuple[PyTree, ...], width: int) -> Float[Array, "slot time"]:
+        """The record times of all slots."""
+        return jax.vmap(lambda values, _: self.times(values))(values, jnp.arange(width))
+
+
+class Queue(eqx.Module):
+    """Lanes that wait: seed, cell and the row of the results where each will write; `length` of them are real."""
+
+    seed: Int[Array, " queue"]
+    cell: Int[Array, " queue"]
+    row: Int[Array, " queue"]
+    length: Int[Array, ""]
+
+
+class Results(eqx.Module):
+    """What lanes leave behind, a leading axis `row`; `states` has the record times and, last, the end."""
+
+    states: Float[Array, "row time param"]
+    recorded: Int[Array, " row"]
+    t: Float[Array, " row"]
+    outcome: Int[Array, " row"]
+    certificate: Certificate
+
+
+class Pool(eqx.Module):
+    """A batch: for each slot its lane's state and settings, and the results.
+
+    A slot whose lane has ended and been written is `idle`.
+    """
+
+    state: LaneState
+    values: tuple[PyTree, ...]
+    times: Float[Array, "slot time"]
+    row: Int[Array, " slot"]
+    idle: Bool[Array, " slot"]
+    results: Results
+    iterations: Int[Array, ""]
+
+
+def empty_pool(problem: Problem, width: int, rows: int) -> Pool:
+    """A batch whose slots are all idle.
+
+    Args:
+        problem: what the lanes share.
+        width: number of slots.
+        rows: lanes that can be in flight or finished before the host collects them.
+
+    Returns:
+        The pool.
+    """
+    values = problem.values(jnp.zeros(width, int))
+    state = jax.vmap(problem.start)(jnp.zeros(width, jnp.uint32), values)
+    times = problem.all_times(values, width)
+    one = jax.tree.map(lambda leaf: jnp.zeros((rows,) + leaf.shape[1:], leaf.dtype), (state.t, state.outcome, state.certificate))
+    results = Results(
+        states=jnp.zeros((rows, times.shape[1] + 1, state.y.shape[1]), state.y.dtype),
+        recorded=jnp.zeros(rows, int),
+        t=one[0],
+        outcome=one[1],
+        certificate=one[2],
+    )
+    ended = jnp.full_like(state.outcome, int(Outcome.stopped))
+    state = eqx.tree_at(lambda s: s.outcome, state, ended)
+    return Pool(state, values, times, jnp.full(width, rows), jnp.ones(width, bool), results, jnp.asarray(0))
+
+
+def _select(where: Bool[Array, " slot"], new: PyTree, old: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(where.reshape(where.shape + (1,) * (a.ndim - 1)), a, b), new, old)
+
+
+def _hand_over(pool: Pool) -> Pool:
+    """Writes the small results of the lanes that have ended; their states are written already."""
+    row = jnp.where(pool.idle, pool.row, pool.results.outcome.shape[0])
+    small = (pool.state.next_record, pool.state.t, pool.state.outcome, pool.state.certificate)
+    old = (pool.results.recorded, pool.results.t, pool.results.outcome, pool.results.certificate)
+    new = jax.tree.map(lambda column, values: column.at[row].set(values, mode="drop"), old, small)
+    return eqx.tree_at(lambda p: p.results, pool, Results(pool.results.states, *new))
+
+
+def _refill(problem: Problem, queue: Queue, state: tuple) -> tuple:
+    """Idle slots take the next lanes of the queue."""
+    lane_state, values, times, row, idle, position = state
+    place = position + jnp.cumsum(idle) - 1
+    takes = idle & (place < queue.length)
+    place = jnp.where(takes, place, 0)
+    fresh_values = problem.values(queue.cell[place])
+    fresh = jax.vmap(problem.start)(queue.seed[place], fresh_values)
+    fresh_times = problem.all_times(fresh_values, idle.size)
+    lane_state, values = _select(takes, fresh, lane_state), _select(takes, fresh_values, values)
+    times, row = _select(takes, fresh_times, times), jnp.where(takes, queue.row[place], row)
+    return lane_state, values, times, row, idle & ~takes, position + takes.sum()
+
+
+def _write_states(problem: Problem, pool: Pool, stretch: PyTree) -> Pool:
+    """Writes what each slot's step passed: record by record, then the end of the lanes that ended."""
+    rows, columns = pool.results.states.shape[:2]
+    records = columns - 1
+    ended = pool.state.outcome != RUNNING
+    read = jax.vmap(lambda values, stretch, t: problem.lane(values).read(stretch, t))
+
+    def waiting(index: Array, idle: Array) -> tuple[Array, Array, Array]:
+        t = jnp.take_along_axis(pool.times, jnp.minimum(index, records - 1)[:, None], axis=1)[:, 0]
+        due = ~idle & (index < records) & (t <= stretch.t_after)
+        return due, ~idle & ended & ~due, t
+
+    def pending(carry: tuple) -> Array:
+        due, last, _ = waiting(carry[0], carry[1])
+        return jnp.any(due | last)
+
+    def write(carry: tuple) -> tuple:
+        index, idle, states = carry
+        due, last, t = waiting(index, idle)
+        y = jnp.where(last[:, None], pool.state.y, read(pool.values, stretch, t))
+        row = jnp.where(due | last, pool.row, rows)
+        column = jnp.where(last, records, jnp.minimum(index, records - 1))
+        return index + due, idle | last, states.at[row, column].set(y, mode="drop")
+
+    carry = (pool.state.next_record, pool.idle, pool.results.states)
+    index, idle, states = jax.lax.while_loop(pending, write, carry)
+    return eqx.tree_at(lambda p: (p.state.next_record, p.idle, p.results.states), pool, (index, idle, states))
+
+
+def _advance(problem: Problem, pool: Pool, queue: Queue, limit: Int[Array, ""], more: Bool[Array, ""]) -> tuple[Pool, Int[Array, ""]]:
+    width = pool.idle.shape[0]
+    patience = max(1, width // 16)
+
+    def going(carry: tuple) -> Array:
+        pool, position, iteration = carry
+        starved = more & (position >= queue.length) & (pool.idle.sum() >= patience)
+        return (iteration < limit) & (jnp.any(~pool.idle) | (position < queue.length)) & ~starved
+
+    def body(carry: tuple) -> tuple:
+        pool, position, iteration = carry
+        refills = (position < queue.length) & (pool.idle.sum() >= patience)
+        pool = jax.lax.cond(refills, _hand_over, lambda p: p, pool)
+        slots = (pool.state, pool.values, pool.times, pool.row, pool.idle, position)
+        slots = jax.lax.cond(refills, partial(_refill, problem, queue), lambda s: s, slots)
+        pool = Pool(*slots[:5], pool.results, pool.iterations + 1)
+        state, stretch = jax.vmap(problem.step)(pool.values, pool.state)
+        pool = eqx.tree_at(lambda p: p.state, pool, state)
+        return _write_states(problem, pool, stretch), slots[5], iteration + 1
+
+    pool, position, _ = jax.lax.while_loop(going, body, (pool, jnp.asarray(0), jnp.asarray(0)))
+    return _hand_over(pool), position
+
+
+def _observe(problem: Problem, pool: Pool, row: Int[Array, " lane"], seed: Int[Array, " lane"], cell: Int[Array, " lane"]) -> PyTree:
+    """Observables, gates and small results of finished lanes."""
+
+    def one(which: tuple) -> dict[str, Any]:
+        row, seed, cell = which
+        values = problem.values(cell)
+        lane = problem.lane(values)
+        results = pool.results
+        small = jax.tree.map(lambda column: column[row], (results.recorded, results.t, results.outcome, results.certificate))
+        recorded, t, outcome, certificate = small
+        states, times = results.states[row], problem.times(values)
+        reached = jnp.append(jnp.arange(times.size) < recorded, True)
+        start = lane.flow.init(jr.fold_in(problem.key, seed))
+        end = lane.unravel(states[-1])
+        states = jnp.where(reached[:, None], states, states[-1])
+        observed = evaluate(problem.watch, lane.flow, jnp.append(times, t), states, start, lane.unravel, reached)
+        return {
+            "t": jnp.where(reached[:-1], times, jnp.nan),
+            "t_end": t,
+            "outcome": outcome,
+            "certificate": certificate,
+            "params": states[-1],
+            "gates": gates_of(lane.flow, end),
+            "observed": observed,
+        }
+
+    return jax.lax.map(one, (row, seed, cell))
+
+
+def gates_of(flow: Any, params: PyTree) -> Array | None:
+    """The gates of a flow with kinks: 1 where a pre-activation is positive, else 0; None for smooth flows.
+
+    Args:
+        flow: the flow.
+        params: its parameters.
+
+    Returns:
+        Shape (sample, hidden), the layers of a deep network side by side.
+    """
+    own = getattr(flow, "preactivations", None)
+    z = None if own is None else own(params)
+    if z is None:
+        return None
+    return jnp.concatenate([(layer > 0).astype(jnp.float32) for layer in jax.tree.leaves(z)], axis=-1)
+
+
+def _per_device(function: Any, mesh: Mesh | None) -> Any:
+    """One independent program a device: each sees its own part of all arguments but the first."""
+    if mesh is None:
+        return function
+    split, whole = PartitionSpec("device"), PartitionSpec()
+
+    def mapped(problem: Problem, *rest: PyTree) -> PyTree:
+        dynamic, static = eqx.partition(problem, eqx.is_array)
+
+        def local(dynamic: PyTree, *parts: PyTree) -> PyTree:
+            inner = jax.tree.map(lambda leaf: leaf[0], parts)
+            out = function(eqx.combine(dynamic, static), *inner)
+            return jax.tree.map(lambda leaf: leaf[None], out)
+
+        specs = (whole,) + (split,) * len(rest)
+        return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(dynamic, *rest)
+
+    return mapped
+
+
+@eqx.filter_jit(donate="all-except-first")
+def advance(shared: tuple[Problem, Mesh | None], pool: Pool, queue: Queue, limit: Array, more: Array) -> tuple[Pool, Array]:
+    """Steps every device's batch until `limit` iterations are done or its queue runs dry.
+
+    Args:
+        shared: the problem, and the mesh of devices (None for one).
+        pool: with a mesh, each leaf of this and of what follows has a leading axis `device`.
+        queue: the lanes that wait.
+        limit: iterations at most.
+        more: whether the host has further lanes; then it returns when slots fall idle for want of lanes.
+
+    Returns:
+        The pool and how many lanes of the queue have been started.
+    """
+    return _per_device(_advance, shared[1])(shared[0], pool, queue, limit, more)
+
+
+@eqx.filter_jit
+def observe(shared: tuple[Problem, Mesh | None], pool: Pool, row: Array, seed: Array, cell: Array) -> PyTree:
+    """What is kept of finished lanes.
+
+    Args:
+        shared: as for `advance`.
+        pool: as for `advance`.
+        row: their rows of the results.
+        seed: their seeds.
+        cell: their cells.
+
+    Returns:
+        A dictionary of arrays with a leading axis over the lanes.
+    """
+    return _per_device(_observe, shared[1])(shared[0], pool, row, seed, cell)
+
+
+@eqx.filter_jit
+def make_pool(shared: tuple[Problem, Mesh | None], width: int, rows: int) -> Pool:
+    """An idle batch on every device; see `empty_pool`."""
+    problem, mesh = shared
+    if mesh is None:
+        return empty_pool(problem, width, rows)
+    return _per_device(lambda p, _: empty_pool(p, width, rows), mesh)(problem, jnp.zeros(mesh.size))
+
+
+@eqx.filter_jit
+def guess_cost(problem: Problem, seed: Int[Array, " lane"], cell: Int[Array, " lane"]) -> Float[Array, " lane"]:
+    """A cheap guess of how many steps each lane will take: the end time times the stiffness at the start.
+
+    The stiffness is the largest growth of a vector under the field's Jacobian after four power iterations; for an explicit solver
+    the number of steps grows like it times the end time.
+
+    Args:
+        problem: what the lanes share.
+        seed: their seeds.
+        cell: their cells.
+
+    Returns:
+        A number a lane, in no particular unit.
+    """
+
+    def one(which: tuple) -> Array:
+        seed, cell = which
+        lane = problem.lane(problem.values(cell))
+        params = lane.flow.init(jr.fold_in(problem.key, seed))
+        state = lane.start(params)
+        _, push = jax.linearize(lambda y: lane._field(jnp.zeros((), lane.dtype), y, state.t), state.y)
+
+        def turn(_: int, carry: tuple) -> tuple:
+            v, _ = carry
+            w = push(v)
+            norm = jnp.linalg.norm(w)
+            return w / jnp.where(norm > 0, norm, 1.0), norm
+
+        v = jnp.ones_like(state.y) / jnp.sqrt(state.y.size)
+        _, stiffness = jax.lax.fori_loop(0, 4, turn, (v, jnp.zeros((), lane.dtype)))
+        guess = stiffness * lane.settings.t1.astype(lane.dtype)
+        return jnp.where(jnp.isfinite(guess), guess, 0.0)
+
+    return jax.lax.map(one, (seed, cell), batch_size=32)

@@ -1,0 +1,39 @@
+"""What a flow is: a vector field, the loss that it descends, and a start."""
+
+from abc import abstractmethod
+
+import equinox as eqx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import Params
+
+
+class AbstractFlow(eqx.Module):
+    """A vector field on parameters, as a pure function.
+
+    Hyper-parameters are array leaves, so a flow can be vmapped over and differentiated with respect to them.
+    The solvers need the three methods below and nothing else. What a flow offers besides is found by name:
+    `outputs(y)` and `loss_of_outputs(f)` (the functions on the samples, for kernels), `trainable(y)` (which leaves
+    move), `preactivations(y)` (the kinks), `conserved(y)` (the certificate) and `convention` (what a unit of time means).
+    """
+
+    @abstractmethod
+    def vector_field(self, t: Float[Array, ""], y: Params, args: object = None) -> Params:
+        """The velocity dy/dt; the function of a `diffrax.ODETerm`.
+
+        Args:
+            t: time (gradient flows do not depend on it).
+            y: the parameters.
+            args: gates held fixed, for flows that take them; None otherwise.
+
+        Returns:
+            A pytree like `y`.
+        """
+
+    @abstractmethod
+    def loss(self, y: Params) -> Float[Array, ""]:
+        """The function that never increases along the exact flow, penalties included."""
+
+    @abstractmethod
+    def init(self, key: PRNGKeyArray) -> Params:
+        """A random start."""

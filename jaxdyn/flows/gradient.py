@@ -1,0 +1,212 @@
+"""Gradient flow of an empirical loss, for any network given as a pure function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+
+from .._types import Params, as_leaf
+from ..data import Samples
+from .base import AbstractFlow
+
+
+class GradientFlow(AbstractFlow):
+    r"""The flow $\dot\theta_k = -s_k \, \partial_k \ell(\theta)$ of a network on samples.
+
+    $\ell$ is `loss_function(f(X), y)` plus the penalties that are switched on: weight decay
+    $\frac{\lambda}{2} \|\theta\|^2$ and the norm barrier
+    $\frac13 \max(0, \tfrac12\|\theta\|^2 - \tfrac12 R^2)^3$, which is twice differentiable and zero inside the ball of
+    radius $R$ (it keeps runs bounded whose minimum is at infinity). Penalties act on the parameters that move.
+
+    One unit of time is what the loss says it is: see `convention`.
+
+    Attributes:
+        model: an object with `apply(params, x)` and, for seeds, `init(key)`; or just such a function `apply`.
+        loss_function: `loss_function(f, y) -> scalar`, f and y of shape (sample,).
+        data: the samples.
+        time_scales: s, a pytree prefix of the parameters (one number a leaf, say `{"a": 1.0, "b": 1.0, "c": 0.1}`); None is 1.
+        weight_decay: $\lambda$; None is none.
+        norm_barrier: $R$; None is none.
+        frozen: names of parameters that do not move, as paths from the root (`"a"`, `"0.w"`); a whole subtree by its head.
+        initial: `init(key)` for a model that is just a function.
+
+    Reference:
+        Simsek, Brea, et al. (MLPGradientFlow, 2023) for the barrier's purpose; theory of gradient flow in the papers of each lab.
+    """
+
+    model: Any
+    loss_function: Callable[[Array, Array], Array]
+    data: Samples
+    time_scales: PyTree | None
+    weight_decay: Float[Array, ""] | None
+    norm_barrier: Float[Array, ""] | None
+    frozen: tuple[str, ...] = eqx.field(static=True)
+    initial: Callable[[PRNGKeyArray], Params] | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        model: Any,
+        loss_function: Callable[[Array, Array], Array],
+        data: Samples,
+        *,
+        time_scales: PyTree | None = None,
+        weight_decay: float | Array | None = None,
+        norm_barrier: float | Array | None = None,
+        frozen: tuple[str, ...] = (),
+        initial: Callable[[PRNGKeyArray], Params] | None = None,
+    ):
+        """A flow of `model` under `loss_function` on `data`.
+
+        Args:
+            model: see the class.
+            loss_function: see the class.
+            data: see the class.
+            time_scales: see the class.
+            weight_decay: see the class.
+            norm_barrier: see the class.
+            frozen: see the class.
+            initial: see the class.
+
+        Raises:
+            ValueError: the model is neither a function nor has `apply`, the loss cannot be called, or data are no samples.
+        """
+        if not callable(model) and not callable(getattr(model, "apply", None)):
+            raise ValueError(
+                f"the model must be a function apply(params, x) or have a method of that name, but a {type(model).__name__} came."
+            )
+        if not callable(loss_function):
+            raise ValueError(f"the loss must be a function of (outputs, labels), such as jaxdyn.losses.square, not {loss_function!r}.")
+        if not (hasattr(data, "x") and hasattr(data, "y")):
+            raise ValueError("the data must have fields x and y: make them with jaxdyn.data.points(x, y).")
+        if isinstance(frozen, str):
+            frozen = (frozen,)
+        self.model, self.loss_function, self.data = model, loss_function, data
+        self.time_scales = None if time_scales is None else jax.tree.map(as_leaf, time_scales)
+        self.weight_decay = None if weight_decay is None else as_leaf(weight_decay)
+        self.norm_barrier = None if norm_barrier is None else as_leaf(norm_barrier)
+        self.frozen, self.initial = tuple(frozen), initial
+
+    @property
+    def convention(self) -> str:
+        """What the loss is, and with it a unit of time."""
+        return getattr(self.loss_function, "convention", getattr(self.loss_function, "__name__", "user's own loss"))
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """A start by the model's own initialisation, or by `initial`.
+
+        Args:
+            key: the seed's key.
+
+        Returns:
+            The parameters.
+
+        Raises:
+            ValueError: neither the model nor the flow knows how to start.
+        """
+        init = self.initial or getattr(self.model, "init", None)
+        if init is None:
+            raise ValueError("this model has no init(key): give the flow one, GradientFlow(..., initial=lambda key: params).")
+        return init(key)
+
+    def outputs(self, y: Params, gates: PyTree | None = None) -> Float[Array, " sample"]:
+        """The network on the samples, with gates held fixed where they are given.
+
+        Args:
+            y: the parameters.
+            gates: one number in [0, 1] a (sample, neuron), for gated models; None takes them from the signs.
+
+        Returns:
+            One output a sample.
+
+        Raises:
+            ValueError: the model returns another shape than one number a sample.
+        """
+        apply = getattr(self.model, "apply", self.model)
+        f = apply(y, self.data.x) if gates is None else apply(y, self.data.x, gates)
+        if jnp.shape(f) != self.data.y.shape:
+            raise ValueError(
+                f"apply(params, x) must return one number a sample, shape {self.data.y.shape}, but returns {jnp.shape(f)}: "
+                "vmap a network that takes one sample, and squeeze its output."
+            )
+        return f
+
+    def loss_of_outputs(self, f: Float[Array, " sample"]) -> Float[Array, ""]:
+        """The data's part of the loss as a function of the outputs."""
+        return self.loss_function(f, self.data.y)
+
+    def trainable(self, y: Params) -> PyTree:
+        """Which leaves move.
+
+        Args:
+            y: the parameters.
+
+        Returns:
+            A pytree of Python bools like `y`.
+
+        Raises:
+            ValueError: a name in `frozen` is no path of the parameters.
+        """
+        own = getattr(self.model, "trainable", None)
+        moves = jax.tree.map(lambda _: True, y) if own is None else own(y)
+        paths = [jtu.keystr(path, simple=True, separator=".") for path, _ in jtu.tree_leaves_with_path(y)]
+        for name in self.frozen:
+            if not any(path == name or path.startswith(name + ".") for path in paths):
+                raise ValueError(f"frozen names {name!r}, but the parameters are {', '.join(paths)}.")
+        leaves, treedef = jax.tree.flatten(moves)
+        still = [any(path == name or path.startswith(name + ".") for name in self.frozen) for path in paths]
+        return jax.tree.unflatten(treedef, [bool(moving) and not frozen for moving, frozen in zip(leaves, still, strict=True)])
+
+    def _penalties(self, moving: PyTree) -> Float[Array, ""] | float:
+        if self.weight_decay is None and self.norm_barrier is None:
+            return 0.0
+        half_norm = 0.5 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(moving))
+        total = jnp.zeros_like(half_norm)
+        if self.weight_decay is not None:
+            total += self.weight_decay * half_norm
+        if self.norm_barrier is not None:
+            total += jnp.maximum(half_norm - 0.5 * self.norm_barrier**2, 0.0) ** 3 / 3
+        return total
+
+    def loss(self, y: Params) -> Float[Array, ""]:
+        """The loss on the samples plus the penalties: what the flow descends."""
+        moving, _ = eqx.partition(y, self.trainable(y))
+        return self.loss_of_outputs(self.outputs(y)) + self._penalties(moving)
+
+    def vector_field(self, t: Float[Array, ""], y: Params, args: PyTree | None = None) -> Params:
+        """Minus the gradient of the loss, times the time scales; zero where parameters are frozen.
+
+        Args:
+            t: time, unused.
+            y: the parameters.
+            args: gates held fixed, or None.
+
+        Returns:
+            The velocity, a pytree like `y`.
+        """
+        moving, still = eqx.partition(y, self.trainable(y))
+
+        def objective(moving):
+            return self.loss_of_outputs(self.outputs(eqx.combine(moving, still), args)) + self._penalties(moving)
+
+        velocity = eqx.combine(jax.tree.map(jnp.negative, jax.grad(objective)(moving)), jax.tree.map(jnp.zeros_like, still))
+        if self.time_scales is None:
+            return velocity
+        return jax.tree.map(lambda scale, v: jax.tree.map(lambda leaf: scale.astype(leaf.dtype) * leaf, v), self.time_scales, velocity)
+
+    def preactivations(self, y: Params) -> PyTree | None:
+        """The pre-activations at the samples whose signs are the gates; None for a model without kinks."""
+        gated = getattr(self.model, "slopes", None) is not None
+        return self.model.preactivations(y, self.data.x) if gated else None
+
+    def conserved(self, y: Params) -> Float[Array, " quantity"] | None:
+        """What the exact flow keeps constant (balancedness); None where nothing is known to be.
+
+        Time scales, frozen parameters and penalties break the model's conservation law, so with any of them it is None.
+        """
+        own = getattr(self.model, "conserved", None)
+        plain = self.time_scales is None and self.weight_decay is None and self.norm_barrier is None and not self.frozen
+        return own(y) if own is not None and plain else None

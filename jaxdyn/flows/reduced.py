@@ -1,0 +1,135 @@
+"""The univariate ReLU network's flow in the coordinates of knots and weights."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from ..data import Samples
+from .base import AbstractFlow
+
+Reduced = dict[str, Float[Array, " hidden"]]
+
+
+def reduce_univariate(params: dict[str, Array]) -> Reduced:
+    r"""The reduced coordinates $(r, \theta, \delta)$ of a univariate two-layer ReLU network.
+
+    $r_i = c_i |w_i|$, $\theta_i = \mathrm{atan2}(b_i, a_i)$ (the knot is at $\tan\theta_i$), $\delta_i = c_i^2 - |w_i|^2$,
+    with $w_i = (a_i, b_i)$.
+
+    Args:
+        params: `{"a": (hidden, 1), "b": (hidden,), "c": (hidden,)}`.
+
+    Returns:
+        `{"r", "theta", "delta"}`, each of shape (hidden,).
+
+    Reference:
+        Williams et al. (2019), arXiv 1906.07842, section 3.
+    """
+    a, b, c = params["a"][:, 0], params["b"], params["c"]
+    squared = a**2 + b**2
+    return {"r": c * jnp.sqrt(squared), "theta": jnp.arctan2(b, a), "delta": c**2 - squared}
+
+
+class ReducedFlow(AbstractFlow):
+    r"""The flow of $f(x) = \frac{k}{\alpha} \sum_i r_i \, \mathrm{relu}(x \cos\theta_i - \sin\theta_i)$ in $(r, \theta)$.
+
+    With $R_j$ the loss's derivative at output j (for the square loss $f(x_j) - y_j$), $\tilde x_j = (x_j, -1)$,
+    $d(\theta) = (\cos\theta, \sin\theta)$, $G(\theta) = \sum_j R_j \mathrm{relu}(d \cdot \tilde x_j)$, $S_i = \sqrt{\delta_i^2 + 4 r_i^2}$:
+
+    $$\dot r_i = -\frac{k}{\alpha} S_i G(\theta_i), \qquad
+      \dot\theta_i = -\frac{k}{\alpha} \frac{S_i + \delta_i}{2 r_i} G'(\theta_i).$$
+
+    It gives the same function at each time as the flow of all of a, b, c. The imbalance $\delta$ rides along in the state and never
+    moves. Where $\delta > 0$ and $|w|$ reaches 0 in finite time the coordinates break down; there use the full flow. A neuron with
+    $|w| = 0$ from the start stays at rest.
+
+    Attributes:
+        model: a univariate `TwoLayer` with bias and relu, all of whose layers train; its `init` gives the start.
+        loss_function: as in `GradientFlow`.
+        data: samples with inputs of dimension 1.
+
+    Reference:
+        Williams et al. (2019), arXiv 1906.07842, section 3 (with the output scaling written out).
+    """
+
+    model: Any
+    loss_function: Any
+    data: Samples
+
+    def __init__(self, model: Any, loss_function: Any, data: Samples):
+        """The reduced flow of the same network, loss and data.
+
+        Args:
+            model: see the class.
+            loss_function: see the class.
+            data: see the class.
+
+        Raises:
+            ValueError: the network is not univariate with bias and relu, or does not train all its layers.
+        """
+        if data.x.shape[-1] != 1 or getattr(model, "dim", 1) != 1:
+            raise ValueError("the reduced flow is for inputs of dimension 1: use GradientFlow in higher dimension.")
+        if not getattr(model, "bias", False) or getattr(getattr(model, "activation", None), "name", "") != "relu":
+            raise ValueError("the reduced flow is for TwoLayer(bias=True, activation='relu').")
+        if not hasattr(model, "output_factor"):
+            raise ValueError(f"the reduced flow is for TwoLayer networks, not {type(model).__name__}.")
+        if set(model.trains) != {"a", "b", "c"}:
+            raise ValueError("the reduced flow moves a, b and c together: take a model with trains=('a', 'b', 'c').")
+        self.model, self.loss_function, self.data = model, loss_function, data
+
+    @property
+    def convention(self) -> str:
+        """What the loss is, and with it a unit of time."""
+        return getattr(self.loss_function, "convention", getattr(self.loss_function, "__name__", "user's own loss"))
+
+    def init(self, key: PRNGKeyArray) -> Reduced:
+        """The model's start in reduced coordinates."""
+        return reduce_univariate(self.model.init(key))
+
+    def _features(self, theta: Float[Array, " hidden"]) -> Float[Array, "sample hidden"]:
+        return self.data.x.astype(theta.dtype) * jnp.cos(theta)[None, :] - jnp.sin(theta)[None, :]
+
+    def outputs(self, y: Reduced) -> Float[Array, " sample"]:
+        """The network on the samples."""
+        return self.model.output_factor.astype(y["r"].dtype) * (jax.nn.relu(self._features(y["theta"])) @ y["r"])
+
+    def loss_of_outputs(self, f: Float[Array, " sample"]) -> Float[Array, ""]:
+        """The loss as a function of the outputs."""
+        return self.loss_function(f, self.data.y)
+
+    def loss(self, y: Reduced) -> Float[Array, ""]:
+        """The loss on the samples."""
+        return self.loss_of_outputs(self.outputs(y))
+
+    def vector_field(self, t: Float[Array, ""], y: Reduced, args: object = None) -> Reduced:
+        """The velocities of r and theta; zero for delta.
+
+        Args:
+            t: time, unused.
+            y: the reduced coordinates.
+            args: unused.
+
+        Returns:
+            A dictionary like `y`.
+        """
+        r, theta, delta = y["r"], y["theta"], y["delta"]
+        residual = jax.grad(self.loss_of_outputs)(self.outputs(y))
+        z = self._features(theta)
+        slope = -self.data.x.astype(theta.dtype) * jnp.sin(theta)[None, :] - jnp.cos(theta)[None, :]
+        G = residual @ jax.nn.relu(z)
+        G_prime = residual @ jnp.where(z > 0, slope, 0.0)
+        positive = delta >= 0
+        # a neuron with w = 0 has no direction and stays at rest, as in the full flow with relu'(0) = 0
+        dead = positive & (r == 0)
+        S = jnp.where(dead, 0.0, jnp.sqrt(delta**2 + 4 * jnp.where(dead, 1.0, r) ** 2))
+        # (S + delta) / (2 r), written without 0/0 where delta < 0 and r is small
+        ratio = jnp.where(positive, (S + delta) / (2 * jnp.where(positive & ~dead, r, 1.0)), 2 * r / jnp.where(positive, 1.0, S - delta))
+        ratio = jnp.where(dead, 0.0, ratio)
+        factor = self.model.output_factor.astype(r.dtype)
+        return {"r": -factor * S * G, "theta": -factor * ratio * G_prime, "delta": jnp.zeros_like(delta)}
+
+    def trainable(self, y: Reduced) -> dict[str, bool]:
+        """Everything but the imbalance."""
+        return {"r": True, "theta": True, "delta": False}

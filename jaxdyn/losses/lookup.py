@@ -1,0 +1,26 @@
+"""Losses by their names."""
+
+from .base import AbstractLoss
+from .margins import exponential, logistic
+from .squares import mean_square, square
+
+_LOSSES: dict[str, AbstractLoss] = {member.name: member for member in (square, mean_square, logistic, exponential)}
+
+
+def loss(name: str | AbstractLoss) -> AbstractLoss:
+    """Look a loss up by its name.
+
+    Args:
+        name: `"square"`, `"mean_square"`, `"logistic"` or `"exponential"`; or a loss, which is handed back.
+
+    Returns:
+        The loss.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if isinstance(name, AbstractLoss):
+        return name
+    if name not in _LOSSES:
+        raise ValueError(f"There is no loss {name!r}; the known ones are {', '.join(_LOSSES)}.")
+    return _LOSSES[name]

@@ -1,0 +1,11 @@
+"""Networks as pure `init` and `apply`."""
+
+from .activations import Activation as Activation
+from .activations import activation as activation
+from .balance import balanced_split as balanced_split
+from .base import AbstractModel as AbstractModel
+from .base import trainable as trainable
+from .mlp import MLP as MLP
+from .two_layer import TwoLayer as TwoLayer
+from .wrappers import Centred as Centred
+from .wrappers import Linearised as Linearised

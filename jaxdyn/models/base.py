@@ -1,0 +1,108 @@
+"""The protocol of a network: a pure pair of `init` and `apply`, always in batch form."""
+
+import abc
+import operator
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import Params
+
+
+class AbstractModel(eqx.Module):
+    """A network with a scalar output, as a pure function of its params.
+
+    Hyper-parameters (scales, multipliers) are leaves and can be vmapped and differentiated; widths and switches are
+    static. A model may offer more, which the floors above look for by protocol and never by class:
+
+    - `trainable(params)`: a pytree of Python bools, False for the leaves that the flow leaves alone;
+    - `conserved(params)`: quantities that every gradient flow of the output conserves, or None;
+    - `slopes`: the (negative, positive) slopes of a gated model, or None where the model is not gated; where they are
+      given, `preactivations(params, x)` and `apply(params, x, gates)` exist, and the gates look like the
+      pre-activations.
+    """
+
+    @abc.abstractmethod
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Draw params.
+
+        Args:
+            key: a JAX random key.
+
+        Returns:
+            A pytree of arrays.
+        """
+
+    @abc.abstractmethod
+    def apply(self, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, " sample"]:
+        """The network's outputs.
+
+        Args:
+            params: what `init` returned, moved or not.
+            x: inputs, one row a sample.
+
+        Returns:
+            One number a sample.
+        """
+
+
+def trainable(model: Any, params: Params) -> Params:
+    """Which leaves of the params a flow moves: what the model says, and all of them where it says nothing.
+
+    Args:
+        model: any object; its `trainable(params)` is asked if it has one.
+        params: the model's params.
+
+    Returns:
+        A pytree of Python bools shaped like `params`.
+    """
+    if hasattr(model, "trainable"):
+        return model.trainable(params)
+    return jax.tree.map(lambda _: True, params)
+
+
+def count(name: str, value: Any) -> int:
+    """A width or a dimension, checked.
+
+    Args:
+        name: how the error calls the value.
+        value: an integer.
+
+    Returns:
+        The value as a Python int.
+
+    Raises:
+        ValueError: if the value is no integer or is below 1.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name} must be an integer of at least 1; {value!r} was given.")
+    return number
+
+
+def batch_of_inputs(x: Any, dim: int, dtype: Any) -> Float[Array, "sample dim"]:
+    """Inputs in the params' dtype, checked to be a batch.
+
+    Args:
+        x: the inputs.
+        dim: the number of columns that the model expects.
+        dtype: the params' dtype, which the model works in.
+
+    Returns:
+        The inputs as an array of that dtype.
+
+    Raises:
+        ValueError: if the inputs are not of shape (sample, dim).
+    """
+    if jnp.ndim(x) != 2 or jnp.shape(x)[1] != dim:
+        raise ValueError(
+            f"x must have the shape (sample, {dim}), one row a sample; {jnp.shape(x)} was given: reshape x or set the"
+            " model's dim."
+        )
+    return jnp.asarray(x, dtype=dtype)

@@ -1,0 +1,170 @@
+"""Models made of models: centred at their start, or linearised."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from .._types import Params, as_leaf
+from .base import AbstractModel, trainable
+
+
+def _check(model: Any) -> None:
+    if not (callable(getattr(model, "init", None)) and callable(getattr(model, "apply", None))):
+        raise ValueError(f"The model must have init(key) and apply(params, x); {model!r} has not.")
+
+
+def _pair(model: Any, params: Params) -> Params:
+    frozen = jax.tree.map(lambda _: False, params["start"])
+    return {"now": trainable(model, params["now"]), "start": frozen}
+
+
+class Centred(AbstractModel):
+    """A model minus its own start: output_multiplier (f(now; x) - f(start; x)), zero at the start.
+
+    Inside a compiled function it is zero up to rounding, as XLA may sum the two terms in different orders. A large
+    output multiplier leads to the kernel regime (Chizat, Oyallon & Bach 2019, arXiv:1812.07956: their alpha with
+    f(start) = 0). The params are `{"now": theta, "start": theta_0}`; `"start"` never trains.
+
+    Attributes:
+        model: any object with `init(key)` and `apply(params, x)`.
+        output_multiplier: multiplies the difference, besides the model's own.
+    """
+
+    model: Any
+    output_multiplier: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0)
+
+    def __check_init__(self):
+        """Refuse what is no model."""
+        _check(self.model)
+
+    @property
+    def slopes(self) -> tuple[float, float] | None:
+        """The wrapped model's slopes (below zero, above zero) if it is gated, otherwise None."""
+        return getattr(self.model, "slopes", None)
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Draw the wrapped model's params, twice the same.
+
+        Args:
+            key: a JAX random key.
+
+        Returns:
+            `{"now": theta_0, "start": theta_0}`.
+        """
+        start = self.model.init(key)
+        return {"now": start, "start": start}
+
+    def preactivations(self, params: Params, x: Float[Array, "sample dim"], *args: Any) -> Any:
+        """The wrapped model's pre-activations at `"now"`.
+
+        Args:
+            params: the pair of params.
+            x: inputs, one row a sample.
+            *args: passed on.
+
+        Returns:
+            What the wrapped model returns; None if it offers none.
+        """
+        own = getattr(self.model, "preactivations", None)
+        return None if own is None else own(params["now"], x, *args)
+
+    def apply(self, params: Params, x: Float[Array, "sample dim"], gates: Any = None) -> Float[Array, " sample"]:
+        """The centred outputs.
+
+        Args:
+            params: the pair of params.
+            x: inputs, one row a sample.
+            gates: gates of the wrapped model at `"now"`, for gated models; the start keeps its own.
+
+        Returns:
+            One number a sample.
+        """
+        extra = () if gates is None else (gates,)
+        difference = self.model.apply(params["now"], x, *extra) - self.model.apply(params["start"], x)
+        return difference * self.output_multiplier.astype(difference.dtype)
+
+    def conserved(self, params: Params) -> Array | None:
+        """The wrapped model's conserved quantities at `"now"`: subtracting a constant function changes none of them.
+
+        Args:
+            params: the pair of params.
+
+        Returns:
+            What the wrapped model returns; None if it declares nothing.
+        """
+        own = getattr(self.model, "conserved", None)
+        return None if own is None else own(params["now"])
+
+    def trainable(self, params: Params) -> Params:
+        """Which leaves train: those of `"now"` that the wrapped model trains, none of `"start"`.
+
+        Args:
+            params: the pair of params.
+
+        Returns:
+            A pytree of Python bools shaped like the params.
+        """
+        return _pair(self.model, params)
+
+
+class Linearised(AbstractModel):
+    """The first-order Taylor polynomial of a model in its params: f(p; x) + J(p; x)(theta - p).
+
+    Its gradient flow has a constant neural tangent kernel (Lee et al. 2019, arXiv:1902.06720). With `point`
+    given, p = point and the params are the model's own theta. With `point=None`, p is each lane's own start and the
+    params are `{"now": theta, "start": theta_0}`, of which `"start"` never trains. At a kink the Jacobian is JAX's:
+    relu'(0) = 0.
+
+    Attributes:
+        model: any object with `init(key)` and `apply(params, x)`.
+        point: the params p to linearise around, or None.
+    """
+
+    model: Any
+    point: Params | None = None
+
+    def __check_init__(self):
+        """Refuse what is no model."""
+        _check(self.model)
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Draw the wrapped model's params, and double them if there is no point.
+
+        Args:
+            key: a JAX random key.
+
+        Returns:
+            theta_0, or `{"now": theta_0, "start": theta_0}`.
+        """
+        start = self.model.init(key)
+        return start if self.point is not None else {"now": start, "start": start}
+
+    def apply(self, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, " sample"]:
+        """The outputs of the Taylor polynomial.
+
+        Args:
+            params: theta, or the pair of params.
+            x: inputs, one row a sample.
+
+        Returns:
+            One number a sample.
+        """
+        now, point = (params, self.point) if self.point is not None else (params["now"], params["start"])
+        point = jax.tree.map(lambda here, there: jnp.asarray(there, dtype=here.dtype), now, point)
+        step = jax.tree.map(jnp.subtract, now, point)
+        value, change = jax.jvp(lambda theta: self.model.apply(theta, x), (point,), (step,))
+        return value + change
+
+    def trainable(self, params: Params) -> Params:
+        """Which leaves train: those that the wrapped model trains, none of `"start"`.
+
+        Args:
+            params: theta, or the pair of params.
+
+        Returns:
+            A pytree of Python bools shaped like the params.
+        """
+        return trainable(self.model, params) if self.point is not None else _pair(self.model, params)

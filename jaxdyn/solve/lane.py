@@ -1,0 +1,353 @@
+"""One lane, one step: the loop body that `solve` and the ensembles share.
+
+A lane's state is a pytree of arrays with everything that the next step depends on, so a lane can be paused, saved and
+continued to the same bits. Time is kept in two parts and the solver works in the step's own local time; so float32 time does
+not stall, and a step may be far shorter than the spacing of floating numbers at `t`.
+"""
+
+from functools import cache
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from .._types import Params
+from .outcome import Outcome
+from .rules import AbstractStopRule, Moment
+
+MAX_REJECTIONS = 30
+"""Rejections in a row after which a step counts as too small: each divides the step by up to 5."""
+GROWTH = 1e3
+"""A step that collapses after the norm grew by this factor is a blow-up (1e3: any finite-time blow-up has passed it by then)."""
+
+
+class Settings(eqx.Module):
+    """How a lane is solved; all numbers are leaves, so that none of them recompiles.
+
+    Attributes:
+        solver: a diffrax solver.
+        controller: a diffrax step-size controller, with its tolerances.
+        rules: stop rules, the first that is met gives the outcome.
+        t1: end time.
+        dt0: first step; None lets the controller choose.
+        max_steps: accepted and rejected steps allowed.
+        norm_bound: a Euclidean norm, relative to 1 + that of the start, beyond which the lane has diverged.
+    """
+
+    solver: dfx.AbstractSolver
+    controller: dfx.AbstractStepSizeController
+    rules: tuple[AbstractStopRule, ...]
+    t1: Float[Array, ""]
+    dt0: Float[Array, ""] | None
+    max_steps: Int[Array, ""]
+    norm_bound: Float[Array, ""]
+
+
+class Certificate(eqx.Module):
+    """What makes a lane trustworthy, gathered along the way.
+
+    Attributes:
+        num_accepted_steps: steps taken.
+        num_rejected_steps: steps tried and thrown away.
+        num_field_evaluations: of the vector field; -1 where they cannot be counted, as with the Newton iterations of implicit solvers.
+        loss_start: the flow's loss at the start.
+        loss_end: and at the end.
+        largest_loss_increase: between two accepted steps (an exact gradient flow has none); 0 if it never rose.
+        conserved_drift: largest absolute change of any conserved quantity since the start; NaN if the flow declares none.
+        largest_norm: of the parameters, Euclidean, over accepted steps.
+    """
+
+    num_accepted_steps: Int[Array, ""]
+    num_rejected_steps: Int[Array, ""]
+    num_field_evaluations: Int[Array, ""]
+    loss_start: Float[Array, ""]
+    loss_end: Float[Array, ""]
+    largest_loss_increase: Float[Array, ""]
+    conserved_drift: Float[Array, ""]
+    largest_norm: Float[Array, ""]
+
+
+class LaneState(eqx.Module):
+    """Everything that a lane's future depends on.
+
+    Attributes:
+        t: time; `t + t_low` to twice the precision.
+        t_low: the low part.
+        step_size: the next step to try.
+        y: the parameters as one flat vector.
+        solver_state: diffrax's.
+        controller_state: diffrax's.
+        made_jump: diffrax's.
+        rejections: in a row.
+        conserved: conserved quantities at the start, flat (empty if there are none).
+        norm_start: Euclidean norm of the start.
+        next_record: index of the next record time.
+        outcome: an `Outcome`, `running` while it runs.
+        certificate: see there.
+    """
+
+    t: Float[Array, ""]
+    t_low: Float[Array, ""]
+    step_size: Float[Array, ""]
+    y: Float[Array, " param"]
+    solver_state: PyTree
+    controller_state: PyTree
+    made_jump: Bool[Array, ""]
+    rejections: Int[Array, ""]
+    conserved: Float[Array, " quantity"]
+    norm_start: Float[Array, ""]
+    next_record: Int[Array, ""]
+    outcome: Int[Array, ""]
+    certificate: Certificate
+
+
+class Stretch(eqx.Module):
+    """The piece of trajectory that a step passed over, as dense output.
+
+    Attributes:
+        t_before: time at its start.
+        t_after: time at its end, equal to `t_before` where nothing was accepted.
+        length: the solver's local time runs from 0 to this.
+        y: the parameters at its end.
+        dense: diffrax's dense information.
+    """
+
+    t_before: Float[Array, ""]
+    t_after: Float[Array, ""]
+    length: Float[Array, ""]
+    y: Float[Array, " param"]
+    dense: PyTree
+
+
+def _counts_evaluations(solver: dfx.AbstractSolver) -> tuple[int, int]:
+    """Field evaluations of a start (initial step included) and of a step; -1 where they cannot be known."""
+    if isinstance(solver, dfx.AbstractERK):
+        tableau = solver.tableau
+        return (3, tableau.num_stages - 1) if tableau.fsal else (3, tableau.num_stages)
+    if isinstance(solver, dfx.Euler):
+        return 3, 1
+    return -1, -1
+
+
+def is_shift_invariant(controller: dfx.AbstractStepSizeController) -> bool:
+    """Whether a controller looks at step lengths only, so that each step may start at local time 0."""
+    return type(controller) in (dfx.PIDController, dfx.ConstantStepSize)
+
+
+class Lane:
+    """The integration of one flow under some settings; made inside a trace, holds no state of its own."""
+
+    def __init__(self, flow: Any, settings: Settings, like: Params):
+        """A lane whose parameters look like `like` (arrays or their shapes)."""
+        self.flow, self.settings = flow, settings
+        flat, self.unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
+        self.dtype = flat.dtype
+        self.time_dtype = jnp.result_type(float)
+        self.term = dfx.ODETerm(self._field)
+        self.has_last_stage = isinstance(settings.solver, dfx.AbstractERK) and settings.solver.tableau.fsal
+        self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
+
+    def _field(self, t: Array, y: Array, args: Array) -> Array:
+        return ravel_pytree(self.flow.vector_field((args + t).astype(self.time_dtype), self.unravel(y), None))[0].astype(self.dtype)
+
+    def _conserved(self, y: Array) -> Array:
+        conserved = getattr(self.flow, "conserved", None)
+        quantities = None if conserved is None else conserved(self.unravel(y))
+        return jnp.zeros(0, self.dtype) if quantities is None else ravel_pytree(quantities)[0].astype(self.dtype)
+
+    def start(self, params: Params, t0: Array | float = 0.0) -> LaneState:
+        """The state at the start.
+
+        Args:
+            params: where the flow starts.
+            t0: and when.
+
+        Returns:
+            A state to step from; its outcome is `not_finite_at_start` if there is nothing to step from.
+        """
+        settings, zero = self.settings, jnp.zeros((), self.dtype)
+        y = ravel_pytree(params)[0]
+        t0 = jnp.asarray(t0, self.time_dtype)
+        velocity = self._field(zero, y, t0)
+        loss = jnp.asarray(self.flow.loss(params), self.dtype)
+        controller = settings.controller.wrap(1)
+        invariant = is_shift_invariant(controller)
+        dt0 = None if settings.dt0 is None else settings.dt0.astype(self.dtype if invariant else self.time_dtype)
+        origin = zero if invariant else t0
+        room = (settings.t1 - t0).astype(self.dtype)
+        func = settings.solver.func
+        order = settings.solver.error_order(self.term)
+        horizon = jnp.full_like(zero, jnp.inf) if invariant else settings.t1  # ConstantStepSize counts steps to a finite end
+        first, controller_state = controller.init(self.term, origin, horizon, y, dt0, t0 - origin, func, order)
+        step_size = (first - origin).astype(self.dtype)
+        step_size = jnp.where(jnp.isfinite(step_size) & (step_size > 0), step_size, room)
+        solver_state = settings.solver.init(self.term, zero, jnp.minimum(step_size, room), y, t0)
+        if self.has_last_stage:
+            # the first stage is at hand; otherwise one lane's start would cost every lane of its batch a stage
+            solver_state = (jnp.zeros_like(solver_state[0]), velocity)
+        finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
+        norm = jnp.linalg.norm(y)
+        conserved = self._conserved(y)
+        return LaneState(
+            t=t0,
+            t_low=jnp.zeros_like(t0),
+            step_size=step_size,
+            y=y,
+            solver_state=solver_state,
+            controller_state=_strong(controller_state),
+            made_jump=jnp.asarray(False),
+            rejections=_count(0),
+            conserved=conserved,
+            norm_start=norm,
+            next_record=_count(0),
+            outcome=jnp.where(finite, _count(Outcome.running), _count(Outcome.not_finite_at_start)),
+            certificate=Certificate(
+                num_accepted_steps=_count(0),
+                num_rejected_steps=_count(0),
+                num_field_evaluations=_count(self.start_evaluations - (2 if dt0 is not None and self.start_evaluations > 0 else 0)),
+                loss_start=loss,
+                loss_end=loss,
+                largest_loss_increase=zero,
+                conserved_drift=jnp.where(conserved.size > 0, zero, jnp.nan),
+                largest_norm=norm,
+            ),
+        )
+
+    def step(self, state: LaneState) -> tuple[LaneState, Stretch]:
+        """One trial step; a lane that has ended stays as it is.
+
+        Args:
+            state: where the lane stands.
+
+        Returns:
+            The state after it and the stretch that was passed.
+        """
+        settings, solver, zero = self.settings, self.settings.solver, jnp.zeros((), self.dtype)
+        running = state.outcome == int(Outcome.running)
+        room = ((settings.t1 - state.t) - state.t_low).astype(self.dtype)
+        clipped = state.step_size >= room
+        h = jnp.where(clipped, room, state.step_size)
+        invariant = is_shift_invariant(settings.controller)
+        origin = zero if invariant else state.t
+        made_jump = False if invariant else state.made_jump
+        y1, y_error, dense, solver_state, result = solver.step(self.term, zero, h, state.y, state.t, state.solver_state, made_jump)
+        finite = jnp.all(jnp.isfinite(y1)) & dfx.is_okay(result)
+        # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
+        keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
+            origin,
+            origin + h,
+            state.y,
+            jnp.where(finite, y1, state.y),
+            state.t - origin,
+            None if y_error is None else jnp.where(finite & ~jnp.isnan(y_error), y_error, jnp.inf),
+            solver.error_order(self.term),
+            state.controller_state,
+        )
+        accepted = running & keep & finite
+        next_size = (next_t1 - next_t0).astype(self.dtype)
+        next_size = jnp.where(clipped & keep, jnp.maximum(next_size, state.step_size), next_size)
+
+        t, t_low = _two_sum(state.t, state.t_low + h.astype(self.time_dtype))
+        if not invariant:  # it has its own idea of where the next step starts, such as just after a jump
+            t, t_low = next_t0, jnp.zeros_like(t_low)
+        t, t_low = jnp.where(clipped, settings.t1, t), jnp.where(clipped, 0.0, t_low)
+        params = self.unravel(y1)
+        loss = jnp.asarray(self.flow.loss(params), self.dtype)
+        norm = jnp.linalg.norm(y1)
+        conserved = self._conserved(y1)
+        drift = jnp.max(jnp.abs(conserved - state.conserved)) if conserved.size else jnp.asarray(jnp.nan, self.dtype)
+        old = state.certificate
+        certificate = Certificate(
+            num_accepted_steps=old.num_accepted_steps + accepted,
+            num_rejected_steps=old.num_rejected_steps + (running & ~accepted),
+            num_field_evaluations=old.num_field_evaluations + jnp.where(running, max(self.step_evaluations, 0), 0),
+            loss_start=old.loss_start,
+            loss_end=jnp.where(accepted, loss, old.loss_end),
+            largest_loss_increase=jnp.where(
+                accepted, jnp.maximum(old.largest_loss_increase, loss - old.loss_end), old.largest_loss_increase
+            ),
+            conserved_drift=jnp.where(accepted, jnp.maximum(old.conserved_drift, drift), old.conserved_drift),
+            largest_norm=jnp.where(accepted, jnp.maximum(old.largest_norm, norm), old.largest_norm),
+        )
+        rejections = jnp.where(accepted, 0, state.rejections + 1)
+
+        # the fate, the later where() the stronger
+        grown = old.largest_norm > GROWTH * (1 + state.norm_start)
+        eps = jnp.finfo(self.time_dtype).eps ** (1 if self.time_dtype == jnp.float64 else 2)
+        tiny = (next_size.astype(self.time_dtype) <= 10 * eps * jnp.abs(state.t)) | (rejections >= MAX_REJECTIONS)
+        steps = certificate.num_accepted_steps + certificate.num_rejected_steps
+        fate = jnp.where(steps >= settings.max_steps, _count(Outcome.max_steps), _count(Outcome.running))
+        collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
+        fate = jnp.where(tiny & ~(accepted & clipped), collapse, fate)
+        velocity = cache(lambda: self._velocity(solver_state, y1, t))
+        moment = Moment(self.flow, t, settings.t1, params, y1, loss, velocity)
+        for rule in reversed(settings.rules):
+            fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
+        asked = bool(velocity.cache_info().currsize) and not self.has_last_stage
+        fate = jnp.where(accepted & clipped, int(Outcome.t1_reached), fate)
+        outside = ~(norm <= settings.norm_bound * (1 + state.norm_start)) | ~jnp.isfinite(loss)
+        fate = jnp.where((accepted & outside) | (keep & ~finite), int(Outcome.diverged), fate)
+
+        def taken(new: PyTree, old: PyTree) -> PyTree:
+            return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
+
+        def tried(new: PyTree, old: PyTree) -> PyTree:
+            return jax.tree.map(lambda a, b: jnp.where(running, a, b), new, old)
+
+        after = LaneState(
+            t=taken(t, state.t),
+            t_low=taken(t_low, state.t_low),
+            step_size=tried(next_size, state.step_size),
+            y=taken(y1, state.y),
+            solver_state=taken(solver_state, state.solver_state),
+            controller_state=tried(_strong(controller_state), state.controller_state),
+            made_jump=taken(jnp.asarray(jump), state.made_jump),
+            rejections=tried(rejections, state.rejections),
+            conserved=state.conserved,
+            norm_start=state.norm_start,
+            next_record=state.next_record,
+            outcome=tried(fate, state.outcome),
+            certificate=certificate,
+        )
+        if asked and self.step_evaluations > 0:
+            evaluations = after.certificate.num_field_evaluations + running
+            after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
+        return after, Stretch(state.t, after.t, h, after.y, dense)
+
+    def _velocity(self, solver_state: PyTree, y: Array, t: Array) -> Array:
+        if self.has_last_stage:
+            return solver_state[1]
+        return self._field(jnp.zeros((), self.dtype), y, t)
+
+    def read(self, stretch: Stretch, t: Float[Array, ""]) -> Float[Array, " param"]:
+        """The parameters at a time within a stretch, by the solver's dense output.
+
+        Args:
+            stretch: what the last step passed.
+            t: a time in it.
+
+        Returns:
+            The flat parameters.
+        """
+        local = jnp.clip((t - stretch.t_before).astype(self.dtype), 0.0, stretch.length)
+        dense = self.settings.solver.interpolation_cls(t0=jnp.zeros_like(stretch.length), t1=stretch.length, **stretch.dense)
+        return jnp.where(t >= stretch.t_after, stretch.y, dense.evaluate(local))
+
+
+def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+    """a + b and its rounding error (Knuth)."""
+    total = a + b
+    rest = total - a
+    return total, (a - (total - rest)) + (b - rest)
+
+
+def _count(n: int) -> Array:
+    return jnp.asarray(int(n), jnp.result_type(int))
+
+
+def _strong(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)

@@ -1,0 +1,36 @@
+"""Why a lane ended."""
+
+from enum import IntEnum
+
+
+class Outcome(IntEnum):
+    """The fate of a lane; stored with every lane, never raised.
+
+    `running` is a lane that was paused and can go on.
+    """
+
+    running = 0
+    t1_reached = 1
+    converged = 2
+    stopped = 3
+    diverged = 4
+    step_too_small = 5
+    max_steps = 6
+    not_finite_at_start = 7
+
+    @property
+    def message(self) -> str:
+        """What it means, in a sentence."""
+        return _MESSAGES[self]
+
+
+_MESSAGES = {
+    Outcome.running: "The lane was paused; solve it on from its state.",
+    Outcome.t1_reached: "The end time was reached.",
+    Outcome.converged: "A rule for convergence (gradient norm, steady direction) was met.",
+    Outcome.stopped: "A stop rule (loss, user's own) was met.",
+    Outcome.diverged: "The parameters left every bound or were about to: a blow-up in finite time, or steps that are too long.",
+    Outcome.step_too_small: "The step size fell below what the time can hold: a singular or chattering field.",
+    Outcome.max_steps: "The allowed number of steps was used up before the end time.",
+    Outcome.not_finite_at_start: "The start, its loss or its velocity is not finite.",
+}

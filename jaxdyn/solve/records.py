@@ -1,0 +1,46 @@
+"""When to record."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float
+
+RecordRequest = int | Array | np.ndarray | list | tuple | Literal["steps"]
+
+
+def record_times(record: RecordRequest, t0: float | Array, t1: float | Array) -> Float[Array, " time"]:
+    """The times asked for.
+
+    Args:
+        record: a number k of times: t0, then k - 1 up to t1 spaced evenly in log(t - t0) over six decades;
+            or the times themselves, not decreasing, from t0 to t1.
+        t0: where the trajectory starts.
+        t1: where it ends.
+
+    Returns:
+        The record times.
+
+    Raises:
+        ValueError: fewer than two times are asked for, or times that decrease or lie outside [t0, t1].
+    """
+    if isinstance(record, int | np.integer) and not isinstance(record, bool):
+        if record < 2:
+            raise ValueError(f"record={record} is too few: ask for 2 times or more (start and end), or give the times themselves.")
+        grid = np.concatenate([[0.0], np.logspace(-6, 0, int(record) - 1)])
+        grid[-1] = 1.0
+        # t0 + (t1 - t0) may round to beyond t1, a time that is never reached
+        return jnp.minimum(t0 + (t1 - t0) * jnp.asarray(grid), t1).at[-1].set(t1)
+    try:
+        times = np.asarray(record, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"record={record!r} is not known: give a number of times, the times themselves, or 'steps'.") from None
+    if times.ndim != 1 or times.size == 0 or not np.all(np.isfinite(times)):
+        raise ValueError("the record times must be a list of finite numbers, at least one.")
+    if np.any(np.diff(times) < 0):
+        raise ValueError("the record times must not decrease: sort them.")
+    known = not any(isinstance(t, Tracer) for t in (t0, t1))
+    if known and (times[0] < t0 or times[-1] > t1):
+        raise ValueError(f"the record times must lie between t0={t0:g} and t1={t1:g}, but run from {times[0]:g} to {times[-1]:g}.")
+    return jnp.asarray(times)

@@ -1,0 +1,207 @@
+"""What the caller asked for, checked, as the settings of a lane."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from diffrax._root_finder import use_stepsize_tol  # not public; diffeqsolve fills it in, and so must a loop of one's own
+from jax.core import Tracer
+
+from .._platform import check_tolerance, default_rtol
+from .._types import Params, as_leaf
+from .lane import Settings, is_shift_invariant
+from .rules import AbstractStopRule, StopWhen
+
+DEFAULT_MAX_STEPS = 1_000_000
+
+
+def is_concrete(x: object) -> bool:
+    return not isinstance(x, Tracer)
+
+
+def check_params(params: Params) -> jnp.dtype:
+    leaves = jax.tree.leaves(params)
+    if not leaves:
+        raise ValueError("the parameters are empty: give a pytree with at least one array.")
+    for leaf in leaves:
+        if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise ValueError(
+                f"every leaf of the parameters must be an array of real floats, but there is a {getattr(leaf, 'dtype', type(leaf).__name__)}: "
+                "split the rest off with equinox.partition(network, equinox.is_inexact_array)."
+            )
+    return jnp.result_type(*leaves)
+
+
+def check_methods(flow: Any) -> None:
+    for method in ("vector_field", "loss"):
+        if not callable(getattr(flow, method, None)):
+            raise ValueError(f"a flow needs the methods vector_field(t, y, args) and loss(y); {type(flow).__name__} has no {method}.")
+
+
+def check_flow(flow: Any, params: Params) -> None:
+    """Looks at shapes only: whether the flow takes these parameters and gives a velocity like them.
+
+    Args:
+        flow: the flow.
+        params: its parameters, or their shapes.
+
+    Raises:
+        ValueError: it does not, or the object is no flow.
+    """
+    check_methods(flow)
+    try:
+        velocity = eqx.filter_eval_shape(lambda f, y: f.vector_field(jnp.zeros(()), y, None), flow, params)
+    except (TypeError, IndexError, KeyError, AttributeError) as error:
+        raise ValueError(f"the flow does not take these parameters: {' '.join(str(error).split())[:300]}") from error
+    structures = [jax.tree.structure(tree) for tree in (params, velocity)]
+    if structures[0] != structures[1]:
+        raise ValueError(f"the velocity must be a pytree like the parameters, {structures[0]}, but is {structures[1]}.")
+    shapes = [[tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (params, velocity)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"the velocity must be shaped like the parameters, {shapes[0]}, but is {shapes[1]}.")
+    loss = eqx.filter_eval_shape(lambda f, y: f.loss(y), flow, params)
+    if getattr(loss, "shape", None) != ():
+        raise ValueError(f"the loss must be a scalar, but has shape {getattr(loss, 'shape', None)}.")
+
+
+def as_rules(stop: AbstractStopRule | Callable | Sequence[AbstractStopRule | Callable]) -> tuple[AbstractStopRule, ...]:
+    """Stop rules as a tuple; a plain function becomes a `StopWhen`.
+
+    Args:
+        stop: a rule, a function `(flow, t, params) -> bool`, or several.
+
+    Returns:
+        The rules.
+
+    Raises:
+        ValueError: something else came.
+    """
+    rules = []
+    for rule in [stop] if callable(stop) else list(stop):
+        if not callable(rule):
+            raise ValueError(f"stop takes rules such as jaxdyn.LossBelow(1e-6) or functions (flow, t, params) -> bool, not {rule!r}.")
+        rules.append(rule if isinstance(rule, AbstractStopRule) else StopWhen(rule))
+    return tuple(rules)
+
+
+class Tolerances(NamedTuple):
+    """What the caller named of how to step; None leaves a choice to `make_settings`."""
+
+    solver: dfx.AbstractSolver | None = None
+    controller: dfx.AbstractStepSizeController | None = None
+    rtol: Any = None
+    atol: Any = None
+    dt0: Any = None
+    max_steps: Any = None
+    norm_bound: Any = 1e8
+
+
+def _is_inexact(leaf: Any) -> bool:
+    return isinstance(leaf, float) or (isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact))
+
+
+def _check_number(name: str, value: Any, expected: str, fits: Callable[[Any], Any]) -> None:
+    """Raises unless `value` is None, a tracer, or one finite number that fits."""
+    if value is None or not is_concrete(value):
+        return
+    try:
+        good = np.ndim(value) == 0 and bool(np.isfinite(value)) and bool(fits(value))
+    except TypeError:
+        good = False
+    if not good:
+        raise ValueError(f"{name}={value!r} must be {expected}.")
+
+
+def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any = 0.0) -> Settings:
+    """Settings with every default filled in and every value checked that is not a tracer.
+
+    Args:
+        dtype: of the parameters.
+        t1: end time.
+        stop: stop rules.
+        how: solver, controller and tolerances.
+        t0: start time.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: a value makes no sense, or the precision cannot hold it.
+    """
+    solver = dfx.Tsit5() if how.solver is None else how.solver
+    if not isinstance(solver, dfx.AbstractSolver):
+        raise ValueError(f"the solver must be one of diffrax's, such as diffrax.Dopri8(), not {solver!r}.")
+    _check_number("t0", t0, "a finite time", lambda t: True)
+    _check_number("t1", t1, f"a finite time after t0={t0}", lambda t: not is_concrete(t0) or t > t0)
+    _check_number("max_steps", how.max_steps, "at least 1", lambda n: n >= 1)
+    _check_number("dt0", how.dt0, "positive", lambda h: h > 0)
+    _check_number("norm_bound", how.norm_bound, "positive", lambda bound: bound > 0)
+    controller = how.controller
+    if controller is not None:
+        if how.rtol is not None or how.atol is not None:
+            raise ValueError("give either a controller, which carries its own tolerances, or rtol and atol, not both.")
+        if isinstance(controller, dfx.ConstantStepSize) and how.dt0 is None:
+            raise ValueError("a constant step size needs its length: give dt0=.")
+        if not is_shift_invariant(controller) and dtype != jnp.float64:
+            raise ValueError(
+                f"{type(controller).__name__} looks at absolute times, which float32 cannot hold: switch on jax_enable_x64 and make the "
+                "parameters float64."
+            )
+        rtol = getattr(controller, "rtol", None)
+        if rtol is not None and not isinstance(solver, dfx.AbstractAdaptiveSolver):
+            raise ValueError(f"{type(solver).__name__} has no error estimate: give controller=diffrax.ConstantStepSize() and dt0=.")
+        if isinstance(rtol, float | np.ndarray | jax.Array) and is_concrete(rtol) and np.ndim(rtol) == 0:
+            check_tolerance(float(rtol), dtype)
+    else:
+        if not isinstance(solver, dfx.AbstractAdaptiveSolver):
+            raise ValueError(f"{type(solver).__name__} has no error estimate: give controller=diffrax.ConstantStepSize() and dt0=.")
+        rtol = default_rtol(dtype) if how.rtol is None else how.rtol
+        _check_number("rtol", rtol, "a number", lambda tolerance: True)
+        if is_concrete(rtol):
+            check_tolerance(float(rtol), dtype)
+        atol = 1e-2 * rtol if how.atol is None else how.atol
+        _check_number("atol", atol, "zero or positive", lambda tolerance: tolerance >= 0)
+        # PI control: half the rejections of I control where the field jumps
+        controller = dfx.PIDController(rtol=as_leaf(rtol), atol=as_leaf(atol), pcoeff=0.3, icoeff=0.4)
+    # in the parameters' precision: a float64 tolerance would promote float32 steps
+    controller = jax.tree.map(lambda leaf: as_leaf(leaf).astype(dtype) if _is_inexact(leaf) else leaf, controller)
+    return Settings(
+        solver=_filled_in(solver, controller),
+        controller=controller,
+        rules=as_rules(stop),
+        t1=jnp.asarray(t1, jnp.result_type(float)),
+        dt0=None if how.dt0 is None else as_leaf(how.dt0),
+        max_steps=jnp.asarray(DEFAULT_MAX_STEPS if how.max_steps is None else how.max_steps, jnp.result_type(int)),
+        norm_bound=as_leaf(how.norm_bound),
+    )
+
+
+def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeController) -> dfx.AbstractSolver:
+    """The solver with what `diffeqsolve` would fill in: a loop over stages that has forward derivatives, and the root finder's tolerances."""
+    if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
+        solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
+    if not isinstance(solver, dfx.AbstractImplicitSolver):
+        return solver
+    names = [n for n in ("rtol", "atol", "norm") if getattr(solver.root_finder, n, None) is use_stepsize_tol]
+    if names and not isinstance(controller, dfx.PIDController):
+        raise ValueError(
+            f"{type(controller).__name__} has no tolerances for the solver's root finder: give it some, root_finder=VeryChord(rtol=, atol=)."
+        )
+
+    def open_places(finder: Any) -> tuple:
+        return tuple(getattr(finder, name) for name in names)
+
+    return eqx.tree_at(lambda s: open_places(s.root_finder), solver, open_places(controller), is_leaf=lambda x: x is use_stepsize_tol)
+
+
+def describe_method(settings: Settings) -> str:
+    """The solver, the controller and how kinks are treated, in words."""
+    controller, names = settings.controller, []
+    while controller is not None:
+        names.append(type(controller).__name__)
+        controller = getattr(controller, "controller", None)
+    return f"{type(settings.solver).__name__}, {' of '.join(names)}, plain stepping"

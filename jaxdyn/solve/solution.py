@@ -1,0 +1,128 @@
+"""What `solve` returns, and how it is kept on disk."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, Float, Int, PyTree
+
+from .._platform import versions
+from .._types import Params
+from .lane import Certificate, LaneState
+from .outcome import Outcome
+
+
+class Solution(eqx.Module):
+    """One lane, solved.
+
+    Attributes:
+        params: the parameters at the end.
+        t: the time at the end.
+        outcome: an `Outcome` as an integer; `sol.fate` is the enum.
+        certificate: what makes it trustworthy.
+        ts: the record times, NaN after the end of a lane that ended early.
+        states: the parameters at the record times (a leading axis `time`), NaN after the end.
+        observed: each observable at the record times, by name; NaN after the end.
+        state: what the lane goes on from: `solve(flow, sol, t1=...)`.
+        method: the solver in words (static).
+        convention: what a unit of time means (static).
+    """
+
+    params: Params
+    t: Float[Array, ""]
+    outcome: Int[Array, ""]
+    certificate: Certificate
+    ts: Float[Array, " time"]
+    states: Params
+    observed: dict[str, Array]
+    state: LaneState
+    method: str = eqx.field(static=True)
+    convention: str = eqx.field(static=True)
+
+    @property
+    def fate(self) -> Outcome:
+        """The outcome as an enum, with a message."""
+        return Outcome(int(self.outcome))
+
+    def __repr__(self) -> str:
+        """A few lines that say how it went."""
+        if jnp.ndim(self.outcome) or isinstance(self.outcome, Tracer):
+            return f"Solution(outcome={self.outcome}, method={self.method!r})"
+        c = self.certificate
+        lines = [
+            f"Solution: {self.fate.name} at t = {float(self.t):g}. {self.fate.message}",
+            f"  method     {self.method}; {int(c.num_accepted_steps)} steps accepted, {int(c.num_rejected_steps)} rejected",
+            f"  loss       {float(c.loss_start):.6g} -> {float(c.loss_end):.6g}; largest rise between steps {float(c.largest_loss_increase):.1e}",
+            f"  conserved  drift {float(c.conserved_drift):.1e}",
+            f"  observed   {', '.join(self.observed) or 'nothing'} at {self.ts.shape[0]} times",
+            f"  convention {self.convention}",
+        ]
+        return "\n".join(lines)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the solution to one `.npz` file, whole or not at all.
+
+        Args:
+            path: where to; an existing file is replaced.
+        """
+        path = Path(path)
+        leaves = {f"leaf_{k:04d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(self))}
+        about = {"method": self.method, "convention": self.convention, "versions": versions(), "observed": sorted(self.observed)}
+        partial = path.with_name(path.name + ".partial")
+        with partial.open("wb") as file:
+            np.savez(file, about=np.asarray(json.dumps(about)), **leaves)
+        os.replace(partial, path)
+
+
+def _recorded(like: PyTree) -> PyTree:
+    """Which leaves of a solution have the axis `time`."""
+    alike = jax.tree.map(lambda _: False, like)
+    places = [jax.tree.map(lambda _: True, part) for part in (like.ts, like.states, like.observed)]
+    return eqx.tree_at(lambda s: (s.ts, s.states, s.observed), alike, tuple(places))
+
+
+def read_solution(path: str | os.PathLike, like: PyTree, method: str) -> Any:
+    """Reads a file that `Solution.save` wrote into the structure of `like`.
+
+    Args:
+        path: the file.
+        like: a solution, or its shapes; the record times may differ in number.
+        method: the solver that is expected.
+
+    Returns:
+        The solution.
+
+    Raises:
+        ValueError: the file is broken, or is of another network or solver.
+    """
+    try:
+        with np.load(path) as file:
+            about = json.loads(str(file["about"]))
+            leaves = [file[f"leaf_{k:04d}"] for k in range(len(file.files) - 1)]
+    except FileNotFoundError:
+        raise ValueError(f"there is no solution at {path}: check the path, sol.save(path) writes one.") from None
+    except Exception as error:
+        raise ValueError(f"{path} is not a whole solution file ({type(error).__name__}): solve and save it again.") from None
+    if about["convention"] != like.convention:
+        raise ValueError(f"{path} was solved under the loss {about['convention']!r}, not {like.convention!r}: give its own flow.")
+    if about["method"] != method:
+        raise ValueError(f"{path} was solved by {about['method']}, not {method}: name the same solver and tolerances' controller.")
+    shapes, treedef = jax.tree.flatten(like)
+    if len(shapes) != len(leaves) or about["observed"] != sorted(like.observed):
+        raise ValueError(
+            f"{path} holds another network or other observables ({', '.join(about['observed']) or 'none'}): name those it was saved with."
+        )
+    records = jax.tree.unflatten(treedef, leaves).ts.shape
+    for shape, recorded, leaf in zip(shapes, jax.tree.leaves(_recorded(like)), leaves, strict=True):
+        needed = records + shape.shape[1:] if recorded else shape.shape
+        if leaf.shape != needed or leaf.dtype != shape.dtype:
+            raise ValueError(
+                f"{path} holds {leaf.dtype} arrays of shape {leaf.shape} where this flow needs {shape.dtype} {needed}: it is of another network."
+            )
+    return jax.tree.unflatten(treedef, [jnp.asarray(leaf) for leaf in leaves])

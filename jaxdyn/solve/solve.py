@@ -1,0 +1,203 @@
+"""Solve one lane."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, PyTree
+
+from .._types import Params
+from .lane import Lane, LaneState, Settings, Stretch
+from .observe import Observable, evaluate, observables
+from .outcome import Outcome
+from .records import RecordRequest, record_times
+from .rules import AbstractStopRule
+from .settings import Tolerances, check_flow, check_methods, check_params, describe_method, is_concrete, make_settings
+from .solution import Solution, read_solution
+
+DEFAULT_MAX_RECORDED_STEPS = 4096
+
+
+def solve(
+    flow: Any,
+    start: Params | Solution,
+    t1: float | Array,
+    *,
+    t0: float = 0.0,
+    record: RecordRequest = 50,
+    observe: dict[str, Observable] | None = None,
+    stop: AbstractStopRule | Callable | Sequence[AbstractStopRule | Callable] = (),
+    solver: dfx.AbstractSolver | None = None,
+    controller: dfx.AbstractStepSizeController | None = None,
+    rtol: float | Array | None = None,
+    atol: float | Array | None = None,
+    dt0: float | Array | None = None,
+    max_steps: int | None = None,
+    norm_bound: float = 1e8,
+) -> Solution:
+    """Integrates one lane of a flow.
+
+    Compiled on the first call and pure, so it can be used under `jit`, `vmap` and forward-mode differentiation. For many
+    seeds use `jaxdyn.sweep`, which does not wait for its slowest lane as `vmap` does.
+
+    Args:
+        flow: what to integrate.
+        start: the parameters; or an earlier solution with the same solver, to go on from where it stands.
+        t1: end time, in the unit of the loss's convention.
+        t0: start time; ignored when going on.
+        record: a number of times (log-spaced), the times themselves, or "steps" for every accepted step.
+        observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states.
+        stop: rules that end the lane before t1.
+        solver: any diffrax solver; Tsit5 by default.
+        controller: any diffrax step-size controller; PI control with rtol and atol by default.
+        rtol: relative tolerance; 1e-6 in float64, 1e-4 in float32 by default.
+        atol: absolute tolerance; rtol/100 by default.
+        dt0: first step; chosen by the controller by default.
+        max_steps: accepted and rejected steps allowed, those of an earlier solution included; a million by default, 4096 with
+            record="steps", whose memory it bounds.
+        norm_bound: the lane has diverged once the norm of its parameters exceeds this times (1 + norm of the start).
+
+    Returns:
+        The end, the records, the outcome and the certificate. Numerical failure is an outcome, never an exception.
+
+    Raises:
+        ValueError: the call makes no sense; the sentence names the mend.
+    """
+    going_on = isinstance(start, Solution)
+    params = start.params if going_on else start
+    dtype = check_params(params)
+    check_methods(flow)
+    every_step = isinstance(record, str) and record == "steps"
+    if every_step:
+        max_steps = DEFAULT_MAX_RECORDED_STEPS if max_steps is None else max_steps
+    if going_on:
+        t0 = start.t
+        if jnp.ndim(start.outcome):
+            raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
+        if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
+            raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
+    settings = make_settings(dtype, t1, stop, Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound), t0)
+    if going_on and start.method != describe_method(settings):
+        raise ValueError(
+            f"this lane was solved by {start.method}, not {describe_method(settings)}: name the same, or start from sol.params."
+        )
+    ts = None if every_step else record_times(record, t0, t1)
+    capacity = int(max_steps) + 1 if ts is None else ts.shape[0]
+    begin = start.state if going_on else params
+    return _solve(flow, begin, params, t0, settings, ts, observables(observe), capacity)
+
+
+@eqx.filter_jit
+def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts: Any, watch: dict, capacity: int) -> Solution:
+    check_flow(flow, like)  # here, so that a solve that is compiled already does not trace the flow again
+    lane = Lane(flow, settings, like)
+    if isinstance(begin, LaneState):
+        state = eqx.tree_at(
+            lambda s: (s.outcome, s.next_record), begin, tuple(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0))
+        )
+    else:
+        state = lane.start(begin, t0)
+    first = state.y
+    buffer = jnp.full((capacity, state.y.size), jnp.nan, state.y.dtype)
+    if ts is None:
+        times = jnp.full(capacity, jnp.nan, state.t.dtype)
+        carry = (eqx.tree_at(lambda s: s.next_record, state, state.next_record + 1), buffer.at[0].set(state.y), times.at[0].set(state.t))
+
+        def body(carry):
+            state, buffer, times = carry
+            before = state.certificate.num_accepted_steps
+            state, stretch = lane.step(state)
+            accepted = state.certificate.num_accepted_steps > before
+            where = jnp.where(accepted, state.next_record, capacity)
+            state = eqx.tree_at(lambda s: s.next_record, state, state.next_record + accepted)
+            return state, buffer.at[where].set(stretch.y, mode="drop"), times.at[where].set(stretch.t_after, mode="drop")
+
+    else:
+        carry = (state, buffer, ts)
+
+        def body(carry):
+            state, buffer, times = carry
+            state, stretch = lane.step(state)
+            index, buffer = _record(lane, stretch, state.next_record, buffer, times)
+            return eqx.tree_at(lambda s: s.next_record, state, index), buffer, times
+
+    state, buffer, times = jax.lax.while_loop(lambda c: c[0].outcome == int(Outcome.running), body, carry)
+    reached = jnp.arange(capacity) < state.next_record
+    times = jnp.where(reached, times, jnp.nan)
+    start_params = lane.unravel(first)
+    return Solution(
+        params=lane.unravel(state.y),
+        t=state.t,
+        outcome=state.outcome,
+        certificate=state.certificate,
+        ts=times,
+        states=jax.vmap(lane.unravel)(buffer),
+        observed=evaluate(watch, flow, times, buffer, start_params, lane.unravel, reached),
+        state=state,
+        method=describe_method(settings),
+        convention=getattr(flow, "convention", "not declared"),
+    )
+
+
+def _record(lane: Lane, stretch: Stretch, index: Array, buffer: Array, ts: Array) -> tuple[Array, Array]:
+    """Writes the states at all record times that the stretch passed."""
+
+    def pending(carry):
+        return (carry[0] < ts.shape[0]) & (ts[jnp.minimum(carry[0], ts.shape[0] - 1)] <= stretch.t_after)
+
+    def write(carry):
+        index, buffer = carry
+        return index + 1, buffer.at[index].set(lane.read(stretch, ts[index]))
+
+    return jax.lax.while_loop(pending, write, (index, buffer))
+
+
+def load_solution(
+    path: str | os.PathLike,
+    flow: Any,
+    *,
+    like: Params | None = None,
+    observe: dict[str, Observable] | None = None,
+    solver: dfx.AbstractSolver | None = None,
+    controller: dfx.AbstractStepSizeController | None = None,
+    dt0: float | None = None,
+) -> Solution:
+    """Reads a saved solution, to look at or to solve on: `solve(flow, load_solution(path, flow), t1=...)`.
+
+    Args:
+        path: a file that `Solution.save` wrote.
+        flow: the flow that it is of.
+        like: parameters of the same shapes; by default those of `flow.init`.
+        observe: the observables that were recorded.
+        solver: the solver that was named then, if one was.
+        controller: the controller that was named then, if one was.
+        dt0: the first step, if a controller without a default needs one.
+
+    Returns:
+        The solution.
+
+    Raises:
+        ValueError: the file is broken, or is of another flow or solver.
+    """
+    check_methods(flow)
+    if like is None and not callable(getattr(flow, "init", None)):
+        raise ValueError("this flow has no init(key): give parameters of the shapes that were solved, like=params.")
+    params = like if like is not None else eqx.filter_eval_shape(lambda f: f.init(jax.random.key(0)), flow)
+    dtype = check_params(params)
+    settings = make_settings(dtype, 1.0, (), Tolerances(solver, controller, dt0=dt0))
+
+    def shapes(flow, params, settings, ts, watch) -> PyTree:
+        return _solve(flow, params, params, 0.0, settings, ts, watch, 2)
+
+    skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
+    return read_solution(path, skeleton, describe_method(settings))
+
+
+def flat(params: Params) -> Array:
+    """The parameters as one vector, in the order that the solvers and the stores use."""
+    return ravel_pytree(params)[0]

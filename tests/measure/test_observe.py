@@ -1,0 +1,69 @@
+"""Every observable recorded along one solve."""
+
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import numpy as np
+import pytest
+
+import jaxdyn as jd
+from jaxdyn import measure
+
+DATA = jd.data.sinusoid(5)
+TEST = jd.data.sinusoid(9)
+FLOW = jd.flows.GradientFlow(jd.models.TwoLayer(12), jd.losses.square, DATA)
+START = eqx.filter_jit(FLOW.init)(jr.key(0))
+WITHOUT_START = {
+    "loss": measure.loss,
+    "outputs": measure.outputs,
+    "gradient": measure.gradient_norm,
+    "test": measure.held_out_loss(TEST),
+    "grid": measure.function_on(TEST.x),
+    "kernel": measure.ntk,
+    "norm": measure.parameter_norm,
+    "conserved": measure.conserved,
+    "balance": measure.balancedness,
+    "knots": measure.knots,
+    "near": partial(measure.weight_near_samples, radius=0.1),
+    "linear": measure.linear_spline_distance(DATA),
+    "cubic": measure.cubic_spline_distance(DATA),
+    "rank": measure.stable_rank,
+}
+WITH_START = {
+    "kernel_change": measure.ntk_change,
+    "small": partial(measure.ntk_change, chunk=2),
+    "distance": measure.parameter_distance,
+    "drift": measure.conserved_drift,
+    "movement": measure.knot_movement,
+}
+
+
+@pytest.fixture(scope="module")
+def solution():
+    return jd.solve(FLOW, START, 2.0, record=[0.0, 0.5, 2.0], observe=WITHOUT_START | WITH_START)
+
+
+def test_records_are_the_observables_at_the_states(solution):
+    @jax.jit
+    def evaluate(params):
+        values = {name: observable(FLOW, 0.0, params) for name, observable in WITHOUT_START.items()}
+        return values | {name: observable(FLOW, 0.0, params, START) for name, observable in WITH_START.items()}
+
+    for index in range(3):
+        for name, value in evaluate(jax.tree.map(lambda leaf, index=index: leaf[index], solution.states)).items():
+            np.testing.assert_allclose(solution.observed[name][index], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_what_starts_at_zero_does_and_grows(solution):
+    for name in WITH_START:
+        assert solution.observed[name][0] == 0 and solution.observed[name][-1] > 0
+    assert solution.observed["drift"][-1] < 1e-5
+    assert min(solution.observed[name][-1] for name in ("kernel_change", "distance", "movement")) > 1e-3
+    K = np.asarray(solution.observed["kernel"])
+    np.testing.assert_allclose(solution.observed["kernel_change"], [np.linalg.norm(k - K[0]) / np.linalg.norm(K[0]) for k in K], rtol=1e-9)
+
+
+def test_loss_decreases_along_records(solution):
+    assert np.all(np.diff(solution.observed["loss"]) < 0)
