@@ -1,0 +1,59 @@
+"""What the benchmarks share: their arguments, the timing, and how a figure is printed."""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxdyn import _platform
+
+
+def arguments(description: str) -> argparse.Namespace:
+    """`--quick` and `--json FILE`; float64 is switched on, and one device is used."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="end within a minute on two cores")
+    parser.add_argument("--json", type=Path, help="write the figures and the machine's description here")
+    jax.config.update("jax_enable_x64", True)
+    return parser.parse_args()
+
+
+def pin() -> None:
+    """Keeps the process on one core, where the system allows it; before the first jax computation."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def median_seconds(run: Callable[[], Any], repeats: int) -> float:
+    """Median wall time of `run`, which is called once before to compile."""
+    jax.block_until_ready(run())
+    times = []
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def report(name: str, figures: dict[str, float], details: Any, to: Path | None) -> None:
+    """Prints the figures as the last lines, and writes them with the machine's description.
+
+    Args:
+        name: of the benchmark.
+        figures: name to value.
+        details: whatever else belongs to the run.
+        to: a file, or None.
+    """
+    if to is not None:
+        machine = _platform.describe() | {"cores": len(os.sched_getaffinity(0)), "processor": platform.processor() or platform.machine()}
+        content = {"benchmark": name, "date": datetime.date.today().isoformat(), "figures": figures, "details": details}
+        to.write_text(json.dumps(content | {"machine": machine, "versions": _platform.versions()}, indent=2) + "\n")
+    for key, value in figures.items():
+        print(f"{name}.{key} = {value:.3g}")

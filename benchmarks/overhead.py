@@ -1,0 +1,78 @@
+"""Claim: a lane-step of a sweep costs at most 1.5 times its field evaluations.
+
+Peer: the bare field, evaluated for the whole batch in a compiled loop, times the six evaluations that a Tsit5 step needs (the seventh
+stage is the next step's first). The sweep's time is all of it: steps, step-size control, records by dense output, certificate (loss and
+conserved quantities after every step), refilling, the host's loop, the Dataset; compilation apart, one core.
+
+    python -m benchmarks.overhead [--quick] [--json FILE]
+
+The printout is a line for each width and batch; `overhead.ratio` is the two-layer ReLU network of 128 neurons on 20 samples at batch 64.
+"""
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.flatten_util import ravel_pytree
+
+import jaxdyn as jd
+from benchmarks.common import arguments, median_seconds, pin, report
+
+EVALUATIONS = 6
+
+
+def field_seconds(flow: jd.flows.GradientFlow, batch: int, repeats: int, count: int) -> float:
+    """Seconds of one field evaluation of one lane, in a batch."""
+    params = jax.vmap(flow.init)(jr.split(jr.key(0), batch))
+    unravel = ravel_pytree(jax.tree.map(lambda leaf: leaf[0], params))[1]
+    flat = jax.vmap(lambda p: ravel_pytree(p)[0])(params)
+    field = jax.vmap(lambda y: ravel_pytree(flow.vector_field(jnp.zeros(()), unravel(y)))[0])
+    # each evaluation depends on the one before, so that none can be left out
+    run = jax.jit(lambda y: jax.lax.fori_loop(0, count, lambda _, y: y + 1e-9 * field(y), y))
+    return median_seconds(lambda: run(flat), repeats) / count / batch
+
+
+def step_seconds(flow: jd.flows.GradientFlow, batch: int, repeats: int, lanes: int, t1: float) -> tuple[float, float]:
+    """Seconds of one computed lane-step of a sweep, and mean steps a lane."""
+    found = {}
+
+    def run() -> None:
+        found["ds"] = jd.sweep(flow, lanes, t1=t1, rtol=1e-4, width=batch, devices=jax.devices()[:1], progress=False)
+
+    seconds = median_seconds(run, repeats)
+    ds = found["ds"]
+    return seconds / ds.attrs["lane_steps_computed"], float((ds["num_accepted_steps"] + ds["num_rejected_steps"]).mean())
+
+
+def main() -> None:
+    asked = arguments(__doc__ or "")
+    pin()
+    cells = [(128, 64, "relu")] if asked.quick else [(m, b, "relu") for m in (32, 128, 512) for b in (8, 64, 256)] + [(128, 64, "tanh")]
+    repeats = 3 if asked.quick else 5
+    details, figures = [], {}
+    print(
+        f"{'activation':10s} {'m':>5s} {'batch':>5s} {'field us':>9s} {'step us':>9s} {'ratio':>6s} {'per tableau stage':>18s} {'steps a lane':>12s}"
+    )
+    for width, batch, activation in cells:
+        flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=width, activation=activation), jd.losses.square, jd.data.sinusoid(n=20))
+        field = field_seconds(flow, batch, repeats, 500)
+        step, steps = step_seconds(flow, batch, repeats, 4 * batch, 10.0)
+        ratio = step / field / EVALUATIONS
+        details.append({
+            "activation": activation,
+            "m": width,
+            "batch": batch,
+            "field_us": 1e6 * field,
+            "step_us": 1e6 * step,
+            "ratio": ratio,
+        })
+        print(
+            f"{activation:10s} {width:5d} {batch:5d} {1e6 * field:9.2f} {1e6 * step:9.2f} {ratio:6.2f} {ratio * 6 / 7:18.2f} {steps:12.0f}",
+            flush=True,
+        )
+        if (width, batch, activation) == (128, 64, "relu"):
+            figures["ratio"] = ratio
+    report("overhead", figures, details, asked.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,11 @@
+"""One lab a paper: the sweep, the figure and the claims."""
+
+from . import kernel_vs_adaptive as kernel_vs_adaptive
+from .base import Claim as Claim
+from .base import Lab as Lab
+from .base import LabResult as LabResult
+from .base import read_claims as read_claims
+from .base import read_lab_file as read_lab_file
+
+LABS: dict[str, Lab] = {lab.name: lab for lab in (kernel_vs_adaptive.LAB,)}
+"""The labs by the name that the command line takes."""

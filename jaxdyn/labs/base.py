@@ -1,0 +1,204 @@
+"""What a lab is: settings, a run that can be resumed, a table, a figure and its claims."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+Verdict = Literal["holds", "does not hold", "loose", "not tested"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A statement of a paper with what we measured.
+
+    Attributes:
+        id: short and stable, `kernel-vs-adaptive.delta-conserved`.
+        paper: arXiv number and place.
+        statement: in words.
+        measured: the number.
+        uncertainty: of the number, over seeds where there are some (what it is, is said in `unit`).
+        expected: the number or the bound that the paper gives, in words where it is a bound.
+        tolerance: how far the measured may lie from the expected.
+        reason: where the tolerance comes from.
+        verdict: `holds`, `does not hold`, `loose` (holds, but the bound is far away), `not tested`.
+        seeds: lanes that it rests on.
+        unit: what the number is.
+    """
+
+    id: str
+    paper: str
+    statement: str
+    measured: float
+    uncertainty: float
+    expected: str
+    tolerance: float
+    reason: str
+    verdict: Verdict
+    seeds: int
+    unit: str
+
+    @property
+    def held(self) -> bool:
+        """Whether it holds, loosely or not."""
+        return self.verdict in ("holds", "loose")
+
+
+def verdict(condition: Any) -> Verdict:
+    """`holds` or `does not hold`; a measured NaN is `not tested`."""
+    return "not tested" if isinstance(condition, float) and math.isnan(condition) else "holds" if bool(condition) else "does not hold"
+
+
+@dataclasses.dataclass(frozen=True)
+class LabResult:
+    """What a run of a lab gives.
+
+    Attributes:
+        lab: its name.
+        settings: those of the run, as plain values.
+        datasets: the sweeps, by name.
+        table: rows for the terminal, each a dictionary with the same keys.
+        claims: see `Claim`.
+        paths: what was written: `store`, `figure_png`, `figure_svg`, `claims`; empty without an output directory.
+    """
+
+    lab: str
+    settings: dict[str, Any]
+    datasets: dict[str, xr.Dataset]
+    table: list[dict[str, Any]]
+    claims: list[Claim]
+    paths: dict[str, str]
+
+    def __repr__(self) -> str:
+        """One line a claim."""
+        held = sum(claim.held for claim in self.claims)
+        lines = [f"{self.lab}: {held} of {len(self.claims)} claims hold"]
+        lines += [f"  {claim.verdict:14s} {claim.id}: {claim.measured:.3g} (expected {claim.expected})" for claim in self.claims]
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class Lab:
+    """A lab as the command line sees it.
+
+    Attributes:
+        name: as typed, `kernel-vs-adaptive`.
+        title: one line.
+        paper: authors, year, arXiv number.
+        settings: a frozen dataclass with a default for everything; its fields are what `--set name=value` takes, each with
+            `metadata={"help": ...}`. It has a field `seeds`.
+        run: `run(settings, out, width, progress) -> LabResult`; calling it again with the same `out` goes on.
+    """
+
+    name: str
+    title: str
+    paper: str
+    settings: type
+    run: Callable[..., LabResult]
+
+
+LAB_FILE = "lab.json"
+
+
+def begin(out: Path, name: str, settings: Any) -> None:
+    """Notes in the output directory which lab runs there, so that it can be resumed.
+
+    Args:
+        out: the directory, made if need be.
+        name: the lab.
+        settings: its settings dataclass.
+
+    Raises:
+        ValueError: another lab, or this one with other settings than more seeds, has run there; or it cannot be written.
+    """
+    asked = dataclasses.asdict(settings)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{out} cannot be made ({error.strerror}): name another directory with --out.") from error
+    old = read_lab_file(out)
+    if old is not None:
+        if old["lab"] != name:
+            raise ValueError(f"{out} holds a run of {old['lab']}, not of {name}: name another directory with --out.")
+        other = [key for key, value in asked.items() if key != "seeds" and old["settings"].get(key) != json.loads(json.dumps(value))]
+        if other:
+            key = other[0]
+            raise ValueError(
+                f"{out} holds a run with {key} = {old['settings'].get(key)}, not {asked[key]}: "
+                "take the same settings to go on, or another directory with --out; nothing was changed."
+            )
+    write_json(out / LAB_FILE, {"lab": name, "settings": asked, "finished": False, "table": []})
+
+
+def finish(out: Path, name: str, settings: Any, table: list[dict[str, Any]], claims: list[Claim]) -> None:
+    """Writes the claims and the table.
+
+    Args:
+        out: the directory.
+        name: the lab.
+        settings: its settings.
+        table: its table.
+        claims: its claims.
+    """
+    write_json(out / "claims.json", [dataclasses.asdict(claim) for claim in claims])
+    write_json(out / LAB_FILE, {"lab": name, "settings": dataclasses.asdict(settings), "finished": True, "table": table})
+
+
+def read_lab_file(out: Path) -> dict[str, Any] | None:
+    """What `begin` or `finish` noted in a directory; None if no lab has run there.
+
+    Args:
+        out: the directory.
+
+    Returns:
+        Keys `lab`, `settings`, `finished`, `table`.
+
+    Raises:
+        ValueError: the file is broken.
+    """
+    path = Path(out) / LAB_FILE
+    try:
+        found = json.loads(path.read_text())
+        return {"lab": found["lab"], "settings": found["settings"], "finished": found["finished"], "table": found["table"]}
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is broken ({type(error).__name__}): delete it and run the lab again with the same --out.") from error
+
+
+def read_claims(out: Path) -> list[Claim]:
+    """The claims that a run wrote.
+
+    Args:
+        out: its directory.
+
+    Returns:
+        The claims; none if it has not finished.
+
+    Raises:
+        ValueError: the file is broken.
+    """
+    path = Path(out) / "claims.json"
+    try:
+        return [Claim(**entry) for entry in json.loads(path.read_text())]
+    except FileNotFoundError:
+        return []
+    except (TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is broken ({type(error).__name__}): run the lab again with the same --out.") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a file, whole or not at all.
+
+    Args:
+        path: where to.
+        content: what json takes.
+    """
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)

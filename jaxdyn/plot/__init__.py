@@ -1,0 +1,9 @@
+"""Drawing: arrays to panels."""
+
+from . import panels as panels
+from .style import BLUE as BLUE
+from .style import GREEN as GREEN
+from .style import ORANGE as ORANGE
+from .style import make_figure as make_figure
+from .style import save as save
+from .style import style as style
