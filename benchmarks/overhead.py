@@ -49,26 +49,17 @@ def main() -> None:
     cells = [(128, 64, "relu")] if asked.quick else [(m, b, "relu") for m in (32, 128, 512) for b in (8, 64, 256)] + [(128, 64, "tanh")]
     repeats = 3 if asked.quick else 5
     details, figures = [], {}
-    print(
-        f"{'activation':10s} {'m':>5s} {'batch':>5s} {'field us':>9s} {'step us':>9s} {'ratio':>6s} {'per tableau stage':>18s} {'steps a lane':>12s}"
-    )
+    heads = ("activation", "m", "batch", "field us", "step us", "ratio", "ratio to 7 stages", "steps a lane")
+    print("  ".join(f"{head:>9s}" for head in heads))
     for width, batch, activation in cells:
         flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=width, activation=activation), jd.losses.square, jd.data.sinusoid(n=20))
         field = field_seconds(flow, batch, repeats, 500)
         step, steps = step_seconds(flow, batch, repeats, 4 * batch, 10.0)
         ratio = step / field / EVALUATIONS
-        details.append({
-            "activation": activation,
-            "m": width,
-            "batch": batch,
-            "field_us": 1e6 * field,
-            "step_us": 1e6 * step,
-            "ratio": ratio,
-        })
-        print(
-            f"{activation:10s} {width:5d} {batch:5d} {1e6 * field:9.2f} {1e6 * step:9.2f} {ratio:6.2f} {ratio * 6 / 7:18.2f} {steps:12.0f}",
-            flush=True,
-        )
+        row = (activation, width, batch, 1e6 * field, 1e6 * step, ratio, ratio * 6 / 7, steps)
+        details.append(dict(zip(heads, row, strict=True)))
+        cells_text = (f"{value:.2f}" if isinstance(value, float) else str(value) for value in row)
+        print("  ".join(f"{text:>{max(9, len(head))}s}" for text, head in zip(cells_text, heads, strict=True)), flush=True)
         if (width, batch, activation) == (128, 64, "relu"):
             figures["ratio"] = ratio
     report("overhead", figures, details, asked.json)

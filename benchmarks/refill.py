@@ -27,7 +27,7 @@ def main() -> None:
     asked = arguments(__doc__ or "")
     pin()
     seeds, t1, repeats = (64, 10.0, 1) if asked.quick else (64, 30.0, 3)
-    scales = np.geomspace(0.1, 12.0, 8)
+    scales = np.geomspace(0.1, 40.0, 8)
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=32, activation="tanh"), jd.losses.square, jd.data.sinusoid(n=10))
     found = {}
 
@@ -65,20 +65,14 @@ def main() -> None:
     steps = (ds["num_accepted_steps"] + ds["num_rejected_steps"]).values
     ys, peer_steps = together(*lanes)
     gap = float(np.abs(ds["params"].values.reshape(ys.shape) - np.asarray(ys)).max())
-    low, tenth, middle, high = (float(np.quantile(steps, q)) for q in (0.0, 0.1, 0.5, 0.9))
-    print(
-        f"lanes {steps.size}, steps: min {low:.0f}, 10 % {tenth:.0f}, median {middle:.0f}, mean {steps.mean():.0f}, 90 % {high:.0f}, max {steps.max():.0f}"
-    )
-    print(
-        f"steps of the peer: mean {np.asarray(peer_steps).mean():.0f}, max {np.asarray(peer_steps).max():.0f}; largest difference at the end {gap:.1e}"
-    )
+    marks = {"min": 0.0, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "max": 1.0}
+    spread = {name: int(np.quantile(steps, q)) for name, q in marks.items()} | {"mean": int(steps.mean())}
+    print(f"steps of {steps.size} lanes: " + ", ".join(f"{name} {value}" for name, value in spread.items()))
+    print(f"steps of the peer: mean {np.asarray(peer_steps).mean():.0f}, max {np.asarray(peer_steps).max():.0f}")
+    print(f"largest difference of the parameters at the end: {gap:.1e}")
     print(f"refilled {ours:.2f} s, vmap(diffeqsolve) {peer:.2f} s, {SLOTS} slots")
     figures = {"speedup": peer / ours, "utilisation": float(steps.sum()) / ds.attrs["lane_steps_computed"]}
-    details = {
-        "steps": {"min": low, "median": middle, "mean": float(steps.mean()), "max": int(steps.max())},
-        "seconds": [ours, peer],
-        "gap": gap,
-    }
+    details = {"steps": spread, "seconds": [ours, peer], "gap": gap}
     report("refill", figures, details, asked.json)
 
 

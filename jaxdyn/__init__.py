@@ -2,7 +2,9 @@
 
 from . import data as data
 from . import flows as flows
+from . import labs as labs
 from . import losses as losses
+from . import measure as measure
 from . import models as models
 from .ensemble import final_params as final_params
 from .ensemble import outcome_counts as outcome_counts

@@ -5,6 +5,7 @@ next lane of the queue, in the same compiled loop; shapes never change, so there
 outside the `vmap`, so a refill costs nothing in the iterations without one.
 """
 
+import dataclasses
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,9 @@ import jax.random as jr
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..solve import Certificate, Lane, LaneState, Outcome, Settings, evaluate
+from ..solve import Certificate, Lane, LaneState, Outcome, Settings
 from .grid import Plan
+from .shapes import once
 
 RUNNING = int(Outcome.running)
 
@@ -27,8 +29,8 @@ class Problem(eqx.Module):
     Attributes:
         flow: the flow, before a lane's settings are put in.
         settings: how to solve, likewise.
-        plan: which settings differ from lane to lane, and where the record times come from.
-        table: the values of these settings, a leading axis `cell`.
+        plan: which leaves of both differ from lane to lane, and where the record times come from.
+        table: these leaves, a leading axis `cell`.
         key: the root key; a lane's key is `fold_in(key, seed)`.
         like: shapes of the parameters (static).
         watch: the observables.
@@ -37,35 +39,38 @@ class Problem(eqx.Module):
     flow: Any
     settings: Settings
     plan: Plan
-    table: tuple[PyTree, ...]
+    table: tuple[Array, ...]
     key: PRNGKeyArray
     like: PyTree = eqx.field(static=True)
     watch: dict[str, Any]
 
-    def lane(self, values: tuple[PyTree, ...]) -> Lane:
+    def unwatched(self) -> "Problem":
+        """The same without observables, which would compile anew what does not look at them."""
+        return dataclasses.replace(self, watch={})
+
+    def lane(self, values: tuple[Array, ...]) -> Lane:
         """A lane with its own settings put in."""
         flow, settings = self.plan.insert(self.flow, self.settings, values)
         return Lane(flow, settings, self.like)
 
-    def values(self, cell: Int[Array, "..."]) -> tuple[PyTree, ...]:
+    def values(self, cell: Int[Array, "..."]) -> tuple[Array, ...]:
         """The settings of a cell, or of several."""
         return jax.tree.map(lambda column: column[cell], self.table)
 
-    def start(self, seed: Int[Array, ""], values: tuple[PyTree, ...]) -> LaneState:
+    def start(self, seed: Int[Array, ""], values: tuple[Array, ...]) -> LaneState:
         """The first state of a lane."""
         lane = self.lane(values)
         return lane.start(lane.flow.init(jr.fold_in(self.key, seed)))
 
-    def step(self, values: tuple[PyTree, ...], state: LaneState) -> tuple[LaneState, PyTree]:
+    def step(self, values: tuple[Array, ...], state: LaneState) -> tuple[LaneState, PyTree]:
         """One trial step of a lane."""
         return self.lane(values).step(state)
 
-    def times(self, values: tuple[PyTree, ...]) -> Float[Array, " time"]:
+    def times(self, values: tuple[Array, ...]) -> Float[Array, " time"]:
         """A lane's record times."""
         return self.plan.times(self.plan.insert(self.flow, self.settings, values)[1].t1)
 
-
-    def all_times(self, values: tuple[PyTree, ...], width: int) -> Float[Array, "slot time"]:
+    def all_times(self, values: tuple[Array, ...], width: int) -> Float[Array, "slot time"]:
         """The record times of all slots."""
         return jax.vmap(lambda values, _: self.times(values))(values, jnp.arange(width))
 
@@ -96,7 +101,7 @@ class Pool(eqx.Module):
     """
 
     state: LaneState
-    values: tuple[PyTree, ...]
+    values: tuple[Array, ...]
     times: Float[Array, "slot time"]
     row: Int[Array, " slot"]
     idle: Bool[Array, " slot"]
@@ -104,31 +109,29 @@ class Pool(eqx.Module):
     iterations: Int[Array, ""]
 
 
-def empty_pool(problem: Problem, width: int, rows: int) -> Pool:
-    """A batch whose slots are all idle.
+@once
+def pool_shapes(which: tuple[Problem, int, int]) -> PyTree:
+    """The shapes of a batch.
 
     Args:
-        problem: what the lanes share.
-        width: number of slots.
-        rows: lanes that can be in flight or finished before the host collects them.
+        which: what the lanes share; the number of slots; how many lanes can be in flight or finished before the host collects them.
 
     Returns:
-        The pool.
+        A `Pool` of `jax.ShapeDtypeStruct`.
     """
-    values = problem.values(jnp.zeros(width, int))
-    state = jax.vmap(problem.start)(jnp.zeros(width, jnp.uint32), values)
-    times = problem.all_times(values, width)
-    one = jax.tree.map(lambda leaf: jnp.zeros((rows,) + leaf.shape[1:], leaf.dtype), (state.t, state.outcome, state.certificate))
-    results = Results(
-        states=jnp.zeros((rows, times.shape[1] + 1, state.y.shape[1]), state.y.dtype),
-        recorded=jnp.zeros(rows, int),
-        t=one[0],
-        outcome=one[1],
-        certificate=one[2],
-    )
-    ended = jnp.full_like(state.outcome, int(Outcome.stopped))
-    state = eqx.tree_at(lambda s: s.outcome, state, ended)
-    return Pool(state, values, times, jnp.full(width, rows), jnp.ones(width, bool), results, jnp.asarray(0))
+    problem, width, rows = which
+
+    def make(problem: Problem) -> Pool:
+        values = problem.values(jnp.zeros(width, int))
+        state = jax.vmap(problem.start)(jnp.zeros(width, jnp.uint32), values)
+        times = problem.all_times(values, width)
+        small = (state.t, state.outcome, state.certificate)
+        one = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype), small)
+        states = jnp.zeros((rows, times.shape[1] + 1, state.y.shape[1]), state.y.dtype)
+        results = Results(states, jnp.zeros(rows, int), *one)
+        return Pool(state, values, times, jnp.full(width, rows), jnp.ones(width, bool), results, jnp.asarray(0))
+
+    return eqx.filter_eval_shape(make, problem)
 
 
 def _select(where: Bool[Array, " slot"], new: PyTree, old: PyTree) -> PyTree:
@@ -141,7 +144,9 @@ def _hand_over(pool: Pool) -> Pool:
     small = (pool.state.next_record, pool.state.t, pool.state.outcome, pool.state.certificate)
     old = (pool.results.recorded, pool.results.t, pool.results.outcome, pool.results.certificate)
     new = jax.tree.map(lambda column, values: column.at[row].set(values, mode="drop"), old, small)
-    return eqx.tree_at(lambda p: p.results, pool, Results(pool.results.states, *new))
+    # an idle slot has no row from here on: its old one may be given to another lane before the slot gets one
+    kept = jnp.where(pool.idle, pool.results.outcome.shape[0], pool.row)
+    return eqx.tree_at(lambda p: (p.results, p.row), pool, (Results(pool.results.states, *new), kept))
 
 
 def _refill(problem: Problem, queue: Queue, state: tuple) -> tuple:
@@ -202,62 +207,17 @@ def _advance(problem: Problem, pool: Pool, queue: Queue, limit: Int[Array, ""], 
         pool = jax.lax.cond(refills, _hand_over, lambda p: p, pool)
         slots = (pool.state, pool.values, pool.times, pool.row, pool.idle, position)
         slots = jax.lax.cond(refills, partial(_refill, problem, queue), lambda s: s, slots)
-        pool = Pool(*slots[:5], pool.results, pool.iterations + 1)
+        lane_state, values, times, row, idle, position = slots
+        pool = Pool(lane_state, values, times, row, idle, pool.results, pool.iterations + 1)
         state, stretch = jax.vmap(problem.step)(pool.values, pool.state)
         pool = eqx.tree_at(lambda p: p.state, pool, state)
-        return _write_states(problem, pool, stretch), slots[5], iteration + 1
+        return _write_states(problem, pool, stretch), position, iteration + 1
 
     pool, position, _ = jax.lax.while_loop(going, body, (pool, jnp.asarray(0), jnp.asarray(0)))
     return _hand_over(pool), position
 
 
-def _observe(problem: Problem, pool: Pool, row: Int[Array, " lane"], seed: Int[Array, " lane"], cell: Int[Array, " lane"]) -> PyTree:
-    """Observables, gates and small results of finished lanes."""
-
-    def one(which: tuple) -> dict[str, Any]:
-        row, seed, cell = which
-        values = problem.values(cell)
-        lane = problem.lane(values)
-        results = pool.results
-        small = jax.tree.map(lambda column: column[row], (results.recorded, results.t, results.outcome, results.certificate))
-        recorded, t, outcome, certificate = small
-        states, times = results.states[row], problem.times(values)
-        reached = jnp.append(jnp.arange(times.size) < recorded, True)
-        start = lane.flow.init(jr.fold_in(problem.key, seed))
-        end = lane.unravel(states[-1])
-        states = jnp.where(reached[:, None], states, states[-1])
-        observed = evaluate(problem.watch, lane.flow, jnp.append(times, t), states, start, lane.unravel, reached)
-        return {
-            "t": jnp.where(reached[:-1], times, jnp.nan),
-            "t_end": t,
-            "outcome": outcome,
-            "certificate": certificate,
-            "params": states[-1],
-            "gates": gates_of(lane.flow, end),
-            "observed": observed,
-        }
-
-    return jax.lax.map(one, (row, seed, cell))
-
-
-def gates_of(flow: Any, params: PyTree) -> Array | None:
-    """The gates of a flow with kinks: 1 where a pre-activation is positive, else 0; None for smooth flows.
-
-    Args:
-        flow: the flow.
-        params: its parameters.
-
-    Returns:
-        Shape (sample, hidden), the layers of a deep network side by side.
-    """
-    own = getattr(flow, "preactivations", None)
-    z = None if own is None else own(params)
-    if z is None:
-        return None
-    return jnp.concatenate([(layer > 0).astype(jnp.float32) for layer in jax.tree.leaves(z)], axis=-1)
-
-
-def _per_device(function: Any, mesh: Mesh | None) -> Any:
+def per_device(function: Any, mesh: Mesh | None) -> Any:
     """One independent program a device: each sees its own part of all arguments but the first."""
     if mesh is None:
         return function
@@ -291,67 +251,18 @@ def advance(shared: tuple[Problem, Mesh | None], pool: Pool, queue: Queue, limit
     Returns:
         The pool and how many lanes of the queue have been started.
     """
-    return _per_device(_advance, shared[1])(shared[0], pool, queue, limit, more)
+    return per_device(_advance, shared[1])(shared[0], pool, queue, limit, more)
 
 
 @eqx.filter_jit
-def observe(shared: tuple[Problem, Mesh | None], pool: Pool, row: Array, seed: Array, cell: Array) -> PyTree:
-    """What is kept of finished lanes.
+def make_pool(shared: tuple[PyTree, Mesh | None]) -> Pool:
+    """An idle batch on every device, from the shapes that `pool_shapes` found: nothing of the flow is compiled for it."""
+    shapes, mesh = shared
 
-    Args:
-        shared: as for `advance`.
-        pool: as for `advance`.
-        row: their rows of the results.
-        seed: their seeds.
-        cell: their cells.
+    def idle() -> Pool:
+        pool = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        rows, width = pool.results.outcome.shape[0], pool.idle.shape[0]
+        ended = jnp.full_like(pool.state.outcome, int(Outcome.stopped))
+        return eqx.tree_at(lambda p: (p.state.outcome, p.row, p.idle), pool, (ended, jnp.full_like(pool.row, rows), jnp.ones(width, bool)))
 
-    Returns:
-        A dictionary of arrays with a leading axis over the lanes.
-    """
-    return _per_device(_observe, shared[1])(shared[0], pool, row, seed, cell)
-
-
-@eqx.filter_jit
-def make_pool(shared: tuple[Problem, Mesh | None], width: int, rows: int) -> Pool:
-    """An idle batch on every device; see `empty_pool`."""
-    problem, mesh = shared
-    if mesh is None:
-        return empty_pool(problem, width, rows)
-    return _per_device(lambda p, _: empty_pool(p, width, rows), mesh)(problem, jnp.zeros(mesh.size))
-
-
-@eqx.filter_jit
-def guess_cost(problem: Problem, seed: Int[Array, " lane"], cell: Int[Array, " lane"]) -> Float[Array, " lane"]:
-    """A cheap guess of how many steps each lane will take: the end time times the stiffness at the start.
-
-    The stiffness is the largest growth of a vector under the field's Jacobian after four power iterations; for an explicit solver
-    the number of steps grows like it times the end time.
-
-    Args:
-        problem: what the lanes share.
-        seed: their seeds.
-        cell: their cells.
-
-    Returns:
-        A number a lane, in no particular unit.
-    """
-
-    def one(which: tuple) -> Array:
-        seed, cell = which
-        lane = problem.lane(problem.values(cell))
-        params = lane.flow.init(jr.fold_in(problem.key, seed))
-        state = lane.start(params)
-        _, push = jax.linearize(lambda y: lane._field(jnp.zeros((), lane.dtype), y, state.t), state.y)
-
-        def turn(_: int, carry: tuple) -> tuple:
-            v, _ = carry
-            w = push(v)
-            norm = jnp.linalg.norm(w)
-            return w / jnp.where(norm > 0, norm, 1.0), norm
-
-        v = jnp.ones_like(state.y) / jnp.sqrt(state.y.size)
-        _, stiffness = jax.lax.fori_loop(0, 4, turn, (v, jnp.zeros((), lane.dtype)))
-        guess = stiffness * lane.settings.t1.astype(lane.dtype)
-        return jnp.where(jnp.isfinite(guess), guess, 0.0)
-
-    return jax.lax.map(one, (seed, cell), batch_size=32)
+    return idle() if mesh is None else per_device(lambda _, __: idle(), mesh)(None, jnp.zeros(mesh.size))

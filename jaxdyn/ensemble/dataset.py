@@ -1,17 +1,20 @@
 """From blocks of lanes to a labelled Dataset, and back to parameters."""
 
 import json
+import warnings
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
 import xarray as xr
+from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from ..solve import Outcome
-from ..store import LaneStore
+from ..store import LaneStore, blank
 from .grid import Axis, Group
 
 
@@ -33,51 +36,62 @@ def _coordinate(axis: Axis, position: int) -> list[Any]:
     return list(range(len(values))) if any(value is None for value in values) or len({str(v) for v in values}) < len(values) else values
 
 
-def assemble(parts: list[tuple[LaneStore, Group]], axes: list[Axis], ids: np.ndarray) -> xr.Dataset:
+def _sizes(parts: list[tuple[LaneStore, Group]]) -> dict[str, int]:
+    """The size of each dimension: the largest in any group."""
+    sizes: dict[str, int] = {}
+    for store, _ in parts:
+        for column in store.columns.values():
+            for dim, size in zip(column.dims, column.shape, strict=True):
+                sizes[dim] = max(size, sizes.get(dim, 0))
+    return sizes
+
+
+def _scatter(parts: list[tuple[LaneStore, Group]], axes: list[Axis], ids: np.ndarray) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """The variables over the grid and the seeds, read block by block."""
+    outer, grid = (*(len(axis.values) for axis in axes), len(ids)), (*(axis.name for axis in axes), "seed")
+    sizes, place_of = _sizes(parts), {int(seed): k for k, seed in enumerate(ids)}
+    found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
+    for key in dict.fromkeys(key for store, _ in parts for key in store.columns):
+        having = [store.columns[key] for store, _ in parts if key in store.columns]
+        dims, dtype = having[0].dims, np.result_type(*(column.dtype for column in having))
+        found[key] = ((*grid, *dims), np.full((*outer, *(sizes[dim] for dim in dims)), blank(dtype), dtype))
+    for store, group in parts:
+        seed, cell = store.lanes()
+        asked = np.isin(seed, ids)
+        for block in np.flatnonzero(asked.reshape(-1, store.block).any(axis=1)):
+            rows, first = store.read(int(block)), int(block) * store.block
+            slots = np.flatnonzero(asked[first : first + store.block])
+            where = tuple(np.asarray([(*group.cells[cell[first + k]], place_of[int(seed[first + k])]) for k in slots]).T)
+            for key, values in rows.items():
+                found[key][1][(*where, *(slice(0, n) for n in values.shape[1:]))] = values[slots]
+    return found
+
+
+def assemble(parts: list[tuple[LaneStore, Group]], axes: list[Axis], ids: np.ndarray, times: np.ndarray | None) -> xr.Dataset:
     """One Dataset of all groups of a sweep.
 
     Args:
         parts: each group's store and cells.
         axes: the grid.
         ids: the seeds that are asked for.
+        times: the record times, if all lanes have the same.
 
     Returns:
         The Dataset; where groups differ in shape the shorter arrays are padded with NaN.
     """
-    read = [(store.read(), store.lanes(), group) for store, group in parts]
-    grid_shape = tuple(len(axis.values) for axis in axes)
-    grid_dims = tuple(axis.name for axis in axes)
-    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
-    keys = list(dict.fromkeys(key for (_, data), _, _ in read for key in data))
-    for key in keys:
-        having = [(data[key], lanes, group) for (_, data), lanes, group in read if key in data]
-        tail = tuple(np.max([values.shape[1:] for values, _, _ in having], axis=0)) if having[0][0].ndim > 1 else ()
-        dtype = np.result_type(*(values.dtype for values, _, _ in having))
-        full = np.full((*grid_shape, len(ids), *map(int, tail)), np.nan if dtype.kind == "f" else 0, dtype)
-        for values, (seed, cell), group in having:
-            position = {int(s): k for k, s in enumerate(ids)}
-            places = np.flatnonzero(np.isin(seed, ids))
-            where = np.asarray([[*group.cells[cell[p]], position[int(seed[p])]] for p in places]).T
-            region = tuple(slice(0, n) for n in values.shape[1:])
-            full[(*where, *region)] = values[places]
-        own = parts[0][0].group[f"data/{key}"].metadata.dimension_names[1:]  # pyright: ignore[reportAttributeAccessIssue, reportOptionalSubscript]
-        variables[key] = ((*grid_dims, "seed", *own), full)
+    variables = _scatter(parts, axes, ids)
     coords: dict[str, Any] = {"seed": ids}
     for axis in axes:
         for k, path in enumerate(axis.paths):
-            name = axis.name if k == 0 else path
-            coords[name] = (axis.name, _coordinate(axis, k))
-    t = variables.pop("t")[1]
-    flat = t.reshape(-1, t.shape[-1])
-    longest = flat[np.argmax(np.isfinite(flat).sum(1))]
-    if np.all(np.isnan(flat) | (flat == longest)) and np.all(np.isfinite(longest)):
-        coords["time"] = longest
-    else:
-        variables["t"] = ((*grid_dims, "seed", "time"), t)
+            coords[axis.name if k == 0 else path] = (axis.name, _coordinate(axis, k))
+    if times is not None:
+        coords["time"] = times
+        del variables["t"]  # it would say once more which records were made
     stores = [store for store, _ in parts]
-    if len(stores) == 1:
-        coords["param"] = _param_names(stores[0].attributes["param"])
     first = stores[0].attributes
+    same_params = all(store.attributes["param"] == first["param"] for store in stores)
+    if same_params:
+        coords["param"] = _param_names(first["param"])
     attributes = {
         "settings": first["settings"],
         "convention": first["convention"],
@@ -86,7 +100,7 @@ def assemble(parts: list[tuple[LaneStore, Group]], axes: list[Axis], ids: np.nda
         "platform": json.dumps(first["platform"]),
         "width": [int(store.attributes["width"]) for store in stores],
         "devices": int(first["devices"]),
-        "param_layout": json.dumps(first["param"]) if len(stores) == 1 else "differs between groups",
+        "param_layout": json.dumps(first["param"]) if same_params else "differs between groups",
         "outcomes": json.dumps({outcome.name: int(outcome) for outcome in Outcome}),
         "fingerprint": first["fingerprint"],
         "lane_steps_computed": sum(int(store.attributes.get("lane_steps_computed", 0)) for store in stores),
@@ -112,11 +126,23 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
 
     Returns:
         The parameters.
+
+    Raises:
+        ValueError: there is no such lane, or several, or it is of another flow.
     """
-    like = jax.eval_shape(lambda: flow.init(jax.random.key(0)))
-    flat = np.asarray(ds["params"].sel(seed=seed, **cell))
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
-    vector, unravel = jax.flatten_util.ravel_pytree(zeros)
+    grid = [str(dim) for dim in ds["params"].dims if dim not in ("seed", "param")]
+    if set(cell) != set(grid):
+        raise ValueError(
+            f"name the lane's place on the grid by {', '.join(grid) or 'nothing but the seed'}, not by {', '.join(cell) or 'nothing'}."
+        )
+    try:
+        flat = np.asarray(ds["params"].sel(seed=seed, **cell))
+    except KeyError as error:
+        raise ValueError(f"the Dataset has no lane with seed={seed} {cell}: see its coordinates.") from error
+    like = eqx.filter_eval_shape(lambda f, k: f.init(k), flow, jax.random.key(0))
+    vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
+    if vector.size > flat.size or not np.all(np.isnan(flat[vector.size :])):
+        raise ValueError(f"the flow has {vector.size} parameters, but the lane has others: give the flow with the cell's static settings.")
     return unravel(jnp.asarray(flat[: vector.size], vector.dtype))
 
 
@@ -130,15 +156,26 @@ def summarise(ds: xr.Dataset, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), bo
 
     Returns:
         For each floating variable X: X over `quantile`, and X_stderr. NaN lanes are left out.
+
+    Raises:
+        ValueError: a quantile is not in [0, 1], or there are fewer than two resamplings.
     """
-    numeric = ds[[name for name in ds.data_vars if "seed" in ds[name].dims and ds[name].dtype.kind == "f" and name not in ("params", "gates")]]
-    found = numeric.quantile(list(quantiles), dim="seed", skipna=True)
-    rng = np.random.default_rng(0)
-    draws = [numeric.isel(seed=rng.integers(0, ds.sizes["seed"], ds.sizes["seed"])).median("seed") for _ in range(bootstrap)]
-    errors = xr.concat(draws, dim="draw").std("draw")
-    found = found.merge(errors.rename({name: f"{name}_stderr" for name in errors.data_vars}))
-    found.attrs = dict(ds.attrs)
-    return found
+    if bootstrap < 2 or not quantiles or not all(0 <= q <= 1 for q in quantiles):
+        raise ValueError(f"quantiles={quantiles} must lie in [0, 1] and bootstrap={bootstrap} be at least 2.")
+    draws = np.random.default_rng(0).integers(0, ds.sizes["seed"], (bootstrap, ds.sizes["seed"]))
+    found: dict[str, tuple[tuple, np.ndarray]] = {}
+    for name, variable in ds.data_vars.items():
+        if "seed" not in variable.dims or variable.dtype.kind != "f" or name in ("params", "gates"):
+            continue
+        dims = tuple(dim for dim in variable.dims if dim != "seed")
+        values = np.moveaxis(np.asarray(variable), variable.dims.index("seed"), 0)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "All-NaN slice|Degrees of freedom", RuntimeWarning)
+            found[str(name)] = (("quantile", *dims), np.nanquantile(values, quantiles, axis=0))
+            medians = np.stack([np.nanmedian(values[draw], axis=0) for draw in draws])
+            found[f"{name}_stderr"] = (dims, np.nanstd(medians, axis=0, ddof=1))
+    kept = {name: coord for name, coord in ds.coords.items() if "seed" not in coord.dims and "param" not in coord.dims}
+    return xr.Dataset(found, coords={"quantile": list(quantiles), **kept}, attrs=dict(ds.attrs))
 
 
 def outcome_counts(ds: xr.Dataset) -> dict[str, int]:

@@ -1,14 +1,19 @@
-"""The grid of settings: which are leaves, and run in one batch, and which need a compilation of their own."""
+"""The grid of settings: what differs from lane to lane within a compilation, and what needs one of its own.
+
+Each cell of the grid is made just as a caller would make it: the flow by its constructors, the settings of the solve by `make_settings`.
+Cells of one structure and of equal shapes share a compilation; the leaves in which they differ are found by comparing them.
+"""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from .._types import as_leaf
 from ..solve import Settings
@@ -16,46 +21,41 @@ from ..solve import Settings
 OF_THE_SOLVE = ("t1", "rtol", "atol", "max_steps", "dt0")
 """Grid names that address the solve; every other name is a path in the flow."""
 
+RESERVED = ("seed", "time", "param", "sample", "hidden", "lane", "t", "t_end", "outcome", "params", "gates", "quantile", "device")
+"""Names in a Dataset that no axis of the grid may take."""
+
 Over = Mapping[str | tuple[str, ...], Sequence[Any]]
 """Paths to values, `{"model.init_scale": [0.1, 1.0]}`; a tuple of paths moves several settings together."""
 
 
 class Plan(eqx.Module):
-    """Which settings differ from lane to lane, and the record times.
+    """Which leaves differ from lane to lane, and the record times.
 
     Attributes:
-        paths: the settings' dotted paths (static).
-        loose_atol: whether atol follows a rtol of the grid as rtol/100 (static).
+        moving: their positions among the leaves of (flow, settings) (static).
         record: record times, or fractions of t1.
         relative: whether they are fractions (static).
     """
 
-    paths: tuple[str, ...] = eqx.field(static=True)
-    loose_atol: bool = eqx.field(static=True)
+    moving: tuple[int, ...] = eqx.field(static=True)
     record: Float[Array, " time"]
     relative: bool = eqx.field(static=True)
 
-    def insert(self, flow: Any, settings: Settings, values: tuple[PyTree, ...]) -> tuple[Any, Settings]:
+    def insert(self, flow: Any, settings: Settings, values: tuple[Array, ...]) -> tuple[Any, Settings]:
         """The flow and the settings of a lane.
 
         Args:
             flow: the shared flow.
             settings: the shared settings.
-            values: the lane's own, in the order of `paths`.
+            values: the lane's own leaves, in the order of `moving`.
 
         Returns:
             Both, with the values put in.
         """
-        for path, value in zip(self.paths, values, strict=True):
-            if path not in OF_THE_SOLVE:
-                flow = eqx.tree_at(lambda f, path=path: follow(f, path), flow, value)
-            elif path in ("rtol", "atol"):
-                settings = eqx.tree_at(lambda s, path=path: getattr(s.controller, path), settings, value)
-                if path == "rtol" and self.loose_atol:
-                    settings = eqx.tree_at(lambda s: s.controller.atol, settings, 1e-2 * value)
-            else:
-                settings = eqx.tree_at(lambda s, path=path: getattr(s, path), settings, value)
-        return flow, settings
+        leaves, treedef = jax.tree.flatten((flow, settings))
+        for position, value in zip(self.moving, values, strict=True):
+            leaves[position] = value
+        return jax.tree.unflatten(treedef, leaves)
 
     def times(self, t1: Float[Array, ""]) -> Float[Array, " time"]:
         """The record times of a lane that ends at t1."""
@@ -71,12 +71,18 @@ class Axis(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Lanes that share a compilation: the flow with its static settings, and its cells as index tuples into the axes."""
+    """Cells that share a compilation.
+
+    `flow` and `settings` are those of the first, `moving` and `table` the leaves in which they differ (a leading axis `cell`, padded), `cells`
+    their indices into the axes, `ends` their end times.
+    """
 
     flow: Any
-    paths: tuple[str, ...]
-    table: tuple[PyTree, ...]
+    settings: Settings
+    moving: tuple[int, ...]
+    table: tuple[Array, ...]
     cells: list[tuple[int, ...]]
+    ends: np.ndarray
 
 
 def follow(tree: Any, path: str) -> Any:
@@ -91,34 +97,65 @@ def follow(tree: Any, path: str) -> Any:
     return tree
 
 
-def replaced(tree: Any, path: str, value: Any) -> Any:
-    """A copy of a tree of modules with what a path leads to replaced, static fields included.
+def replaced(tree: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a tree of modules with what some paths lead to replaced, static fields included.
+
+    Each module is made once, with all its new values, so that its constructor checks them together.
 
     Args:
         tree: a module.
-        path: a dotted path.
-        value: the new value.
+        values: dotted paths to new values.
 
     Returns:
         The copy.
+
+    Raises:
+        ValueError: a path leads into something that cannot be copied, or a constructor refuses a value.
     """
-    head, _, rest = path.partition(".")
-    inner = replaced(follow(tree, head), rest, value) if rest else value
+    if not values:
+        return tree
+    new = {path: _like(follow(tree, path), value) for path, value in values.items() if "." not in path}
+    below: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        head, dot, rest = path.partition(".")
+        if dot:
+            below.setdefault(head, {})[rest] = value
+    for head, inner in below.items():
+        new[head] = replaced(new.get(head, follow(tree, head)), inner)
     if isinstance(tree, Mapping):
-        return {**tree, head: inner}
+        return {**tree, **new}
     if isinstance(tree, list | tuple):
         items = list(tree)
-        items[int(head)] = inner
-        return type(tree)(items)
-    if not dataclasses.is_dataclass(tree):
+        for head, value in new.items():
+            items[int(head)] = value
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    if not dataclasses.is_dataclass(tree) or isinstance(tree, type):
         raise ValueError(f"{type(tree).__name__} cannot be varied: make it an equinox.Module.")
+    fields = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)} | new
+    takes = inspect.signature(type(tree)).parameters
+    if not set(new) <= set(fields):
+        raise ValueError(f"{', '.join(sorted(set(new) - set(fields)))} of {type(tree).__name__} is no field, so it cannot be varied.")
+    if set(takes) == set(fields):
+        try:
+            return type(tree)(**fields)
+        except TypeError as error:
+            named = ", ".join(f"{name}={value!r:.40}" for name, value in new.items())
+            raise ValueError(f"{type(tree).__name__} does not take {named}: {error}") from error
+    copy = object.__new__(type(tree))  # a constructor of its own, which takes something else
+    for name, value in fields.items():
+        object.__setattr__(copy, name, value)
+    return copy
+
+
+def _like(old: Any, new: Any) -> Any:
+    """A number in the place of an array becomes an array of its dtype; all else stays as it is."""
+    if not eqx.is_array(old):
+        return new
     try:
-        return dataclasses.replace(tree, **{head: inner})
-    except TypeError:  # a module with a constructor of its own
-        copy = object.__new__(type(tree))
-        for field in dataclasses.fields(tree):
-            object.__setattr__(copy, field.name, inner if field.name == head else getattr(tree, field.name))
-        return copy
+        array = as_leaf(new) if jnp.issubdtype(old.dtype, jnp.inexact) else jnp.asarray(new)
+    except (TypeError, ValueError):
+        raise ValueError(f"a value of the grid must be a number or an array, not {new!r:.60}.") from None
+    return array.astype(old.dtype)
 
 
 def make_axes(flow: Any, over: Over | None) -> list[Axis]:
@@ -134,26 +171,29 @@ def make_axes(flow: Any, over: Over | None) -> list[Axis]:
     Raises:
         ValueError: a path leads nowhere, an axis is empty, or tuples do not match.
     """
+    if not isinstance(over, Mapping | None):
+        raise ValueError(f"over takes a dictionary from paths to values, {{'model.init_scale': [0.1, 1.0]}}, not {over!r:.60}.")
     axes: list[Axis] = []
+    entry: Any
+    values: Any
     for entry, values in (over or {}).items():
-        paths = entry if isinstance(entry, tuple) else (entry,)
-        if isinstance(values, str) or not hasattr(values, "__len__"):
-            raise ValueError(f"the grid's values for {entry!r} must be a list, not {values!r}.")
-        if len(values) == 0:
+        paths: tuple[str, ...] = entry if isinstance(entry, tuple) else (entry,)
+        if not isinstance(values, list | tuple | range) and not (hasattr(values, "shape") and np.ndim(values) > 0):
+            raise ValueError(f"the grid's values for {entry!r} must be a list, not {values!r:.60}.")
+        if len(values) == 0 or not paths:
             raise ValueError(f"the grid has no values for {entry!r}: give at least one, or leave it out.")
-        rows = [tuple(value) if isinstance(entry, tuple) else (value,) for value in values]
-        if any(len(row) != len(paths) for row in rows):
+        if isinstance(entry, tuple) and not all(isinstance(value, list | tuple) and len(value) == len(paths) for value in values):
             raise ValueError(f"each value for {entry!r} must be a tuple of {len(paths)}.")
         for path in paths:
             _check_path(flow, path)
-            if any(path in axis.paths for axis in axes):
-                raise ValueError(f"{path!r} stands on two axes of the grid: leave one out.")
-        axes.append(Axis("", paths, rows))
+            if any(path in axis.paths for axis in axes) or paths.count(path) > 1:
+                raise ValueError(f"{path!r} stands twice in the grid: leave one out.")
+        rows: list[Any] = list(values) if isinstance(entry, tuple) else [(value,) for value in values]
+        axes.append(Axis("", paths, [tuple(row) for row in rows]))
     short = [axis.paths[0].rpartition(".")[2] for axis in axes]
-    reserved = {"seed", "time", "param", "sample", "hidden", "lane"}
-    return [
-        axis._replace(name=name if short.count(name) == 1 and name not in reserved else axis.paths[0]) for axis, name in zip(axes, short, strict=True)
-    ]
+    alone = [short.count(name) == 1 and name not in RESERVED for name in short]
+    names = [name if good else axis.paths[0] for axis, name, good in zip(axes, short, alone, strict=True)]
+    return [axis._replace(name=f"flow.{name}" if name in RESERVED else name) for axis, name in zip(axes, names, strict=True)]
 
 
 def _check_path(flow: Any, path: Any) -> None:
@@ -166,68 +206,78 @@ def _check_path(flow: Any, path: Any) -> None:
         try:
             tree = follow(tree, part)
         except (AttributeError, KeyError, IndexError):
-            known = sorted(tree) if isinstance(tree, Mapping) else [f.name for f in dataclasses.fields(tree)] if dataclasses.is_dataclass(tree) else []
-            where = ".".join(done) or "the flow"
-            raise ValueError(f"{path!r} leads nowhere: {where} has {', '.join(map(str, known)) or 'no fields'}, and the solve has {', '.join(OF_THE_SOLVE)}.") from None
+            fields = dataclasses.fields(tree) if dataclasses.is_dataclass(tree) else ()
+            known = sorted(map(str, tree)) if isinstance(tree, Mapping) else [field.name for field in fields]
+            there = f"{'.'.join(done) or 'the flow'} has {', '.join(known) or 'no fields'}"
+            raise ValueError(f"{path!r} leads nowhere: {there}, and the solve has {', '.join(OF_THE_SOLVE)}.") from None
         done.append(part)
 
 
-def _like_arrays(values: list[Any]) -> list[PyTree] | None:
-    """The values as pytrees of arrays of one structure and shape; None if they are not."""
+def _kind(flow: Any) -> tuple[Any, list[Any]]:
+    leaves, treedef = jax.tree.flatten(flow)
+    return treedef, [(leaf.shape, leaf.dtype) if eqx.is_array(leaf) else leaf for leaf in leaves]
+
+
+def _equal(a: Any, b: Any) -> bool:
     try:
-        trees = [jax.tree.map(as_leaf, value) for value in values]
-    except (TypeError, ValueError):
-        return None
-    if any(isinstance(leaf, bool | str) for value in values for leaf in jax.tree.leaves(value)):
-        return None
-    structures = {(jax.tree.structure(tree), tuple(leaf.shape for leaf in jax.tree.leaves(tree))) for tree in trees}
-    return trees if len(structures) == 1 else None
-
-
-def _is_leaf(flow: Any, path: str, values: list[Any]) -> bool:
-    if path in OF_THE_SOLVE:
-        return True
-    there = jax.tree.leaves(follow(replaced(flow, path, values[0]), path))
-    if not there or not all(eqx.is_array(leaf) for leaf in there):
+        return bool(a == b)
+    except (TypeError, ValueError):  # values that cannot be compared count as different
         return False
-    return _like_arrays(values) is not None
 
 
-def make_groups(flow: Any, axes: list[Axis]) -> list[Group]:
+def make_groups(flow: Any, axes: list[Axis], settle: Callable[[Any], Callable[[dict[str, Any]], Settings]]) -> list[Group]:
     """The cells of the grid, grouped by what needs a compilation of its own.
 
     Args:
         flow: the flow.
         axes: the axes.
+        settle: from a flow to a function from the grid's settings of the solve to a lane's settings.
 
     Returns:
         The groups; cells are in the order of the axes, the last fastest.
     """
-    shape = [len(axis.values) for axis in axes]
-    cells = list(np.ndindex(*shape)) if shape else [()]
-    column = {path: [row[k] for row in axis.values] for axis in axes for k, path in enumerate(axis.paths)}
-    # "data" and others with a static name differ in structure from value to value: their names do not matter here
-    leaf = {path: _is_leaf(flow, path, values) for path, values in column.items()}
-    where = {path: number for number, axis in enumerate(axes) for path in axis.paths}
-    groups: dict[tuple, list[tuple[int, ...]]] = {}
+    flows: dict[tuple, Any] = {}
+    kinds: list[tuple[Any, list[tuple[int, ...]], list[Any]]] = []
+    for cell in np.ndindex(*(len(axis.values) for axis in axes)):
+        values = _values(axes, cell)
+        of_flow = {path: value for path, value in values.items() if path not in OF_THE_SOLVE}
+        which = tuple(i for axis, i in zip(axes, cell, strict=True) if any(path in of_flow for path in axis.paths))
+        if which not in flows:
+            flows[which] = replaced(flow, of_flow)
+        kind = _kind(flows[which])
+        for known, cells, members in kinds:
+            if _equal(known, kind):
+                cells.append(cell)
+                members.append(flows[which])
+                break
+        else:
+            kinds.append((kind, [cell], [flows[which]]))
+    return [_group(axes, cells, members, settle(members[0])) for _, cells, members in kinds]
+
+
+def _values(axes: list[Axis], cell: tuple[int, ...]) -> dict[str, Any]:
+    return {path: value for axis, i in zip(axes, cell, strict=True) for path, value in zip(axis.paths, axis.values[i], strict=True)}
+
+
+def _group(axes: list[Axis], cells: list[tuple[int, ...]], flows: list[Any], settled: Callable[[dict[str, Any]], Settings]) -> Group:
+    found: dict[tuple, Settings] = {}
+    settings = []
     for cell in cells:
-        groups.setdefault(tuple(cell[where[path]] for path in column if not leaf[path]), []).append(cell)
-    made = []
-    for members in groups.values():
-        own = flow
-        for path, values in column.items():
-            if path not in OF_THE_SOLVE:
-                own = replaced(own, path, values[members[0][where[path]]])
-        moving = tuple(path for path in column if leaf[path])
-        table = []
-        for path in moving:
-            trees = _like_arrays([column[path][cell[where[path]]] for cell in members])
-            assert trees is not None
-            if path not in OF_THE_SOLVE:
-                there = follow(own, path)
-                trees = [jax.tree.map(lambda new, old: jnp.broadcast_to(new, old.shape).astype(old.dtype), tree, there) for tree in trees]
-            if path == "max_steps":
-                trees = [tree.astype(int) for tree in trees]
-            table.append(jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees))
-        made.append(Group(own, moving, tuple(table), members))
-    return made
+        which = tuple(i for axis, i in zip(axes, cell, strict=True) if any(path in OF_THE_SOLVE for path in axis.paths))
+        if which not in found:
+            found[which] = settled({path: value for path, value in _values(axes, cell).items() if path in OF_THE_SOLVE})
+        settings.append(found[which])
+    columns = list(zip(*(jax.tree.leaves(both) for both in zip(flows, settings, strict=True)), strict=True))
+    moving = tuple(position for position, column in enumerate(columns) if _moves(column))
+    # to a power of two, with the first cell over again: one more cell need not compile anew
+    padding = 2 ** max(3, int(np.ceil(np.log2(len(cells))))) - len(cells)
+    table = tuple(jnp.asarray(np.stack([np.asarray(leaf) for leaf in columns[k] + columns[k][:1] * padding])) for k in moving)
+    return Group(flows[0], settings[0], moving, table, cells, np.asarray([float(one.t1) for one in settings]))
+
+
+def _moves(column: tuple[Any, ...]) -> bool:
+    first = column[0]
+    if not eqx.is_array(first):
+        return False
+    others = {id(leaf): leaf for leaf in column}  # most cells share most leaves
+    return any(leaf is not first and not np.array_equal(leaf, first, equal_nan=True) for leaf in others.values())

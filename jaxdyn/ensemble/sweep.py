@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -17,13 +18,26 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .. import _platform
-from ..solve import AbstractStopRule, Observable, Outcome, RecordRequest, Tolerances, check_flow, describe_method, make_settings, observables, record_times
+from ..solve import (
+    AbstractStopRule,
+    Observable,
+    RecordRequest,
+    Settings,
+    Tolerances,
+    describe_method,
+    make_settings,
+    observables,
+    record_times,
+)
 from ..store import Column, LaneStore, describe, open_root
-from .batch import Problem, gates_of
+from .batch import Problem
+from .cost import order_by_cost
 from .dataset import assemble, label
-from .grid import Axis, Group, Over, Plan, make_axes, make_groups
+from .grid import Group, Over, Plan, make_axes, make_groups
+from .kept import columns
 from .progress import progress_bar
-from .run import Batch, Blocks, choose_width, order_by_cost
+from .run import Batch, Blocks, choose_width
+from .shapes import like_start
 
 
 class _Run(NamedTuple):
@@ -50,7 +64,7 @@ def check_seeds(seeds: int | Sequence[int] | np.ndarray) -> np.ndarray:
     """
     if isinstance(seeds, bool) or (np.ndim(seeds) == 0 and not isinstance(seeds, int | np.integer)):
         raise ValueError(f"seeds must be a number of seeds or a list of ids, not {seeds!r}.")
-    ids = np.arange(int(seeds)) if np.ndim(seeds) == 0 else np.asarray(seeds)
+    ids = np.arange(seeds) if isinstance(seeds, int | np.integer) else np.asarray(seeds)
     if ids.size == 0 or ids.ndim != 1:
         raise ValueError("a sweep needs at least one seed: give a positive number, or a list of ids.")
     if ids.dtype.kind not in "iu" or ids.min() < 0 or ids.max() >= 2**32:
@@ -81,7 +95,7 @@ def sweep(
     out: str | Path | None = None,
     group: str | None = None,
     width: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
     progress: bool | str = True,
 ) -> xr.Dataset:
     """Solves a flow for many seeds and settings, and never waits for the slowest lane.
@@ -122,173 +136,166 @@ def sweep(
 
     Raises:
         ValueError: the call makes no sense, or `out` holds a run of other settings; nothing is changed then.
+        KeyboardInterrupt: Ctrl-C; what is done is kept in `out`.
     """
     ids = check_seeds(seeds)
-    key = jr.key(0) if key is None else key
-    if width is not None and (not isinstance(width, int | np.integer) or width < 1):
+    key = _check_key(key)
+    if width is not None and (isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1):
         raise ValueError(f"width={width!r} must be a positive integer, or None to have it chosen.")
     where = list(jax.devices() if devices is None else devices)
     if not where:
         raise ValueError("devices is empty: name at least one, or leave it out.")
     axes = make_axes(flow, over)
-    groups = make_groups(flow, axes)
-    gridded = [path for axis in axes for path in axis.paths]
-    if t1 is None and "t1" not in gridded:
+    if t1 is None and not any("t1" in axis.paths for axis in axes):
         raise ValueError("give an end time, t1=, or put 't1' on the grid.")
-    how = Tolerances(solver, controller, rtol, atol, dt0 if "dt0" not in gridded else 1.0, max_steps, norm_bound)
+    if isinstance(record, str):
+        raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
+    how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound)
     watch = observables(observe)
+    groups = make_groups(flow, axes, lambda own: partial(_settle, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how))
+    problems = [_problem(one, record, watch, key) for one in groups]
+    taken = tuple(axis.name for axis in axes)
+    kept = [columns(problem, taken) for problem in problems]
     asked = {
         "grid": [{"paths": list(axis.paths), "values": [describe(list(row)) for row in axis.values]} for axis in axes],
         "flow": describe(flow),
-        "t1": t1,
+        "params": kept[0]["params"].dtype,
+        "t1": describe(t1),
         "record": describe(record),
         "solve": describe(how._asdict()) | {"stop": describe(stop)},
         "observe": {name: describe(function) for name, function in watch.items()},
-        "key": describe(jr.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key),
+        "key": describe(jr.key_data(key)),
     }
-    problems = [_problem(group_, t1, record, stop, how, watch, key, gridded, axes) for group_ in groups]
     root, name = open_root(out, group)
-    runs = [
-        _prepare(root, f"lanes_{number}", name, problem, len(group_.cells), ids, asked, width, where)
-        for number, (group_, problem) in enumerate(zip(groups, problems, strict=True))
-    ]
-    total = len(ids) * sum(len(group_.cells) for group_ in groups)
-    finished = total - sum(int(np.isin(run.seed[run.todo], ids).sum()) for run in runs)
+    found = [LaneStore.find(root, f"lanes_{k}", name) for k in range(len(groups))]
+    for store in found:
+        if store is not None:
+            _check_store(store, asked, width)
+    runs = []
+    for k, (one, problem) in enumerate(zip(groups, problems, strict=True)):
+        store = found[k]
+        if store is None:
+            store = _new_store(root, k, name, problem, len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
+        runs.append(_prepare(store, problem, len(one.cells), ids, where))
+    finished = len(ids) * sum(len(one.cells) for one in groups) - sum(int(np.isin(run.seed[run.todo], ids).sum()) for run in runs)
+    total = finished + sum(len(run.todo) for run in runs)
     bar = progress if isinstance(progress, str) else "sweep"
     with progress_bar(bar, total, finished, bool(progress)) as tick:
-        for run in runs:
-            blocks = Blocks(run.store, run.seed >= 0)
-            own_width = int(run.store.attributes["width"])
-            own_devices = where[: max(1, min(len(where), len(run.todo)))]
-            batch = Batch(run.problem, run.seed[run.todo], run.cell[run.todo], own_width, own_devices)
-            try:
-                for places, kept in batch.run() if len(run.todo) else ():
-                    rows = _rows(kept)
-                    for k, place in enumerate(run.todo[places]):
-                        blocks.add(int(place), {key: values[k] for key, values in rows.items()})
-                    finished += len(places)
+        try:
+            for run in runs:
+                for done in _carry_out(run, where):
+                    finished += done
                     tick(finished)
-            except KeyboardInterrupt:
-                if out is not None:
-                    print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.")
-                raise
-            if len(run.todo):
-                run.store.group.attrs["lane_steps_computed"] = int(run.store.attributes.get("lane_steps_computed", 0)) + batch.iterations * own_width
-    return assemble([(run.store, group_) for run, group_ in zip(runs, groups, strict=True)], axes, ids)
+        except KeyboardInterrupt:
+            if out is not None:
+                print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
+            raise
+    return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
 
 
-def _problem(
-    group: Group, t1: float | None, record: Any, stop: Any, how: Tolerances, watch: dict, key: PRNGKeyArray, gridded: list[str], axes: list[Axis]
-) -> Problem:
-    """What the lanes of a group share, with everything checked before the first of them runs."""
-    flow = group.flow
-    if not callable(getattr(flow, "init", None)):
-        raise ValueError("a sweep starts every seed with flow.init(key), which this flow lacks.")
-    like = eqx.filter_eval_shape(lambda f, k: f.init(k), flow, key)
-    check_flow(flow, like)
-    dtype = jnp.result_type(*jax.tree.leaves(like))
-    column = {path: [row[k] for row in axis.values] for axis in axes for k, path in enumerate(axis.paths)}
-    ends = [float(value) for value in column["t1"]] if "t1" in column else [t1]
-    for values in zip(*(column.get(name, [getattr(how, name)]) for name in ("rtol", "atol")), strict=False):
-        for end in ends:
-            settings = make_settings(dtype, end, stop, how._replace(rtol=values[0], atol=values[1]))
-    for value in column.get("rtol", []):
-        _platform.check_tolerance(float(value), dtype)
+def _check_key(key: Any) -> PRNGKeyArray:
+    key = jr.key(0) if key is None else key
+    try:
+        jr.fold_in(key, 0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"key={key!r:.60} is not a single random key: make one with jax.random.key(0).") from error
+    return key
+
+
+def _settle(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, values: dict[str, Any]) -> Settings:
+    """A lane's settings, with those that the grid varies."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number | np.ndarray | jax.Array) or np.ndim(value) > 0:
+            raise ValueError(f"the grid's values for {name!r} must be numbers, not {value!r:.60}.")
+    end = values.get("t1", t1)
+    return make_settings(dtype, end, stop, how._replace(**{name: value for name, value in values.items() if name != "t1"}))
+
+
+def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray) -> Problem:
+    """What the lanes of a group share."""
     relative = isinstance(record, int | np.integer)
-    if isinstance(record, str):
-        raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
-    times = record_times(record, 0.0, 1.0 if relative else min(ends))
-    plan = Plan(group.paths, how.atol is None and "atol" not in gridded, times, relative)
-    problem = Problem(flow, settings, plan, group.table, key, like, watch)
-    return problem
+    times = record_times(record, 0.0, 1.0 if relative else float(group.ends.min()))
+    plan = Plan(group.moving, times, relative)
+    return Problem(group.flow, group.settings, plan, group.table, key, like_start((group.flow, key)), watch)
 
 
-def _prepare(
-    root: Any, path: str, name: str, problem: Problem, cells: int, ids: np.ndarray, asked: dict, width: int | None, devices: list
-) -> _Run:
-    """Opens or makes the store of a group, extends it by the seeds that are new, and finds what is still to do."""
+def _common_times(problems: list[Problem], groups: list[Group]) -> np.ndarray | None:
+    """The record times, where all lanes have the same."""
+    times = [
+        np.asarray(problem.plan.times(jnp.asarray(end))) for problem, one in zip(problems, groups, strict=True) for end in set(one.ends)
+    ]
+    return times[0] if all(np.array_equal(some, times[0]) for some in times) else None
+
+
+def _check_store(store: LaneStore, asked: dict, width: int | None) -> None:
+    store.check_settings(asked)
+    kept = int(store.attributes["width"])
+    if width is not None and width != kept:
+        raise ValueError(f"{store.name} was made with width={kept}, on which the last bits of a lane depend: leave width out to go on.")
+    if store.attributes["versions"] != _platform.versions():
+        warnings.warn(
+            f"{store.name} was begun with other versions of the packages: the new lanes may differ in their last bits.", stacklevel=3
+        )
+
+
+def _new_store(
+    root: Any,
+    number: int,
+    name: str,
+    problem: Problem,
+    lanes: int,
+    kept: dict[str, Column],
+    asked: dict,
+    width: int | None,
+    devices: list,
+    in_memory: bool,
+) -> LaneStore:
     params = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(problem.like))
-    if path in root:
-        store = LaneStore.open(root[path], name)
-        store.check_settings(asked)
-        kept = int(store.attributes["width"])
-        if width is not None and width != kept:
-            raise ValueError(f"{name} was made with width={kept}, on which the last bits of a lane depend: leave width out to go on.")
-        if store.attributes["versions"] != _platform.versions():
-            warnings.warn(f"{name} was begun with other versions of the packages: the new lanes may differ in their last bits.", stacklevel=4)
-    else:
-        width = choose_width(len(ids) * cells, params, devices) if width is None else int(width)
-        block = int(np.clip(width * len(devices), 8, 256))
-        attributes = {
-            "width": width,
-            "devices": len(devices),
-            "versions": _platform.versions(),
-            "platform": _platform.describe(),
-            "convention": getattr(problem.flow, "convention", "not declared"),
-            "method": describe_method(problem.settings),
-            "param": label(problem.like),
-            "fingerprint": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
-        }
-        store = LaneStore.create(root, path, name, _columns(problem), asked, block, attributes)
+    width = choose_width(lanes, params, devices) if width is None else int(width)
+    # what a kill may lose, against a file for each variable and block
+    block = 256 if in_memory else int(np.clip(width * len(devices), 8, 256))
+    attributes = {
+        "width": width,
+        "devices": len(devices),
+        "versions": _platform.versions(),
+        "platform": _platform.describe(),
+        "convention": getattr(problem.flow, "convention", "not declared"),
+        "method": describe_method(problem.settings),
+        "param": label(problem.like),
+        "fingerprint": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
+    }
+    return LaneStore.create(root, f"lanes_{number}", name, kept, asked, block, attributes)
+
+
+def _prepare(store: LaneStore, problem: Problem, cells: int, ids: np.ndarray, devices: list) -> _Run:
+    """Extends a store by the seeds that are new, and finds what is still to do."""
+    store.mend()
     seed, cell = store.lanes()
-    new = np.setdiff1d(ids, seed)
+    new = ids[~np.isin(ids, seed)]
     if len(new):
-        new = ids[np.isin(ids, new)]  # in the order given
         fresh_seed, fresh_cell = np.repeat(new, cells), np.tile(np.arange(cells), len(new))
-        order = order_by_cost(problem, fresh_seed, fresh_cell)
-        store.extend(fresh_seed[order], fresh_cell[order])
+        if len(fresh_seed) > int(store.attributes["width"]) * len(devices):  # or all of them start at once
+            order = order_by_cost(problem, fresh_seed, fresh_cell)
+            fresh_seed, fresh_cell = fresh_seed[order], fresh_cell[order]
+        store.extend(fresh_seed, fresh_cell)
         seed, cell = store.lanes()
-    todo = np.flatnonzero(np.repeat(~store.done(), store.block) & (seed >= 0))
+    needed = np.isin(seed, ids).reshape(-1, store.block).any(axis=1)
+    todo = np.flatnonzero(np.repeat(needed & ~store.done(), store.block) & (seed >= 0))
     return _Run(problem, store, seed, cell, todo)
 
 
-def _columns(problem: Problem) -> dict[str, Column]:
-    """What is kept of a lane, found by shapes alone."""
-
-    def kept(problem: Problem) -> dict:
-        values = problem.values(jnp.asarray(0))
-        lane = problem.lane(values)
-        params = lane.flow.init(problem.key)
-        state = lane.start(params)
-        times = problem.times(values)
-        seen = {name: function for name, function in problem.watch.items()}
-        from ..solve import evaluate
-
-        states = jnp.broadcast_to(state.y, (times.size + 1, state.y.size))
-        observed = evaluate(seen, lane.flow, jnp.append(times, state.t), states, params, lane.unravel, jnp.ones(times.size + 1, bool))
-        return {
-            "t": times,
-            "t_end": state.t,
-            "outcome": state.outcome,
-            "certificate": state.certificate,
-            "params": state.y,
-            "gates": gates_of(lane.flow, params),
-            "observed": observed,
-        }
-
+def _carry_out(run: _Run, devices: list) -> Iterator[int]:
+    """Does what is still to do; yields the number of lanes as they are done."""
+    if not len(run.todo):
+        return
+    blocks = Blocks(run.store, run.seed >= 0)
+    width = int(run.store.attributes["width"])
+    batch = Batch(run.problem, run.seed[run.todo], run.cell[run.todo], width, devices[: min(len(devices), len(run.todo))])
     try:
-        shapes = eqx.filter_eval_shape(kept, problem)
-    except (TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ValueError(f"an observable does not fit this flow: {' '.join(str(error).split())[:300]}") from error
-    rows = _rows(jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), (1, *leaf.shape)), shapes))
-    dims = {"t": ("time",), "params": ("param",), "gates": ("sample", "hidden")}
-    for name, function in problem.watch.items():
-        extra = rows[f"{name}_end"].ndim - 1
-        own = getattr(function, "dims", None) or tuple(f"{name}_{k}" for k in range(extra))
-        if len(own) != extra:
-            raise ValueError(f"the observable {name!r} names the dimensions {own}, but has {extra}.")
-        dims[f"{name}_end"], dims[name] = own, ("time", *own)
-    return {key: Column(values.shape[1:], str(values.dtype), dims.get(key, ())) for key, values in rows.items()}
-
-
-def _rows(kept: dict) -> dict[str, np.ndarray]:
-    """What is kept of some lanes, flat: one array a variable, lanes first."""
-    rows = {key: kept[key] for key in ("t", "t_end", "outcome", "params", "gates") if kept[key] is not None}
-    rows |= {name: getattr(kept["certificate"], name) for name in kept["certificate"].__dataclass_fields__}
-    for name, values in kept["observed"].items():
-        rows[name], rows[f"{name}_end"] = values[:, :-1], values[:, -1]
-    return {key: np.asarray(values) for key, values in rows.items()}
-
-
-OUTCOMES = {outcome.name: int(outcome) for outcome in Outcome}
-"""Names to the integers that stand in a Dataset's `outcome`."""
+        for places, rows in batch.run():
+            for k, place in enumerate(run.todo[places]):
+                blocks.add(int(place), {key: values[k] for key, values in rows.items()})
+            yield len(places)
+    finally:
+        before = int(run.store.attributes.get("lane_steps_computed", 0))
+        run.store.note(lane_steps_computed=before + batch.iterations * width)

@@ -206,6 +206,12 @@ class GradientFlow(AbstractFlow):
         """What the exact flow keeps constant (balancedness); None where nothing is known to be.
 
         Time scales, frozen parameters and penalties break the model's conservation law, so with any of them it is None.
+
+        Args:
+            y: the parameters.
+
+        Returns:
+            What the model declares, or None.
         """
         own = getattr(self.model, "conserved", None)
         plain = self.time_scales is None and self.weight_decay is None and self.norm_barrier is None and not self.frozen

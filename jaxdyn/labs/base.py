@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -50,8 +49,8 @@ class Claim:
 
 
 def verdict(condition: Any) -> Verdict:
-    """`holds` or `does not hold`; a measured NaN is `not tested`."""
-    return "not tested" if isinstance(condition, float) and math.isnan(condition) else "holds" if bool(condition) else "does not hold"
+    """`holds` or `does not hold`."""
+    return "holds" if bool(condition) else "does not hold"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -60,7 +59,6 @@ def heat_map(
     columns: ArrayLike,
     rows: ArrayLike,
     names: tuple[str, str, str],
-    marks: Mapping[str, tuple[int, int]],
 ) -> None:
     """A quantity over two settings, on a logarithmic scale, with its numbers written in.
 
@@ -71,7 +69,6 @@ def heat_map(
         columns: the settings along x.
         rows: the settings along y.
         names: labels of x, y and the quantity.
-        marks: words to (row, column), written above the number.
     """
     values = np.asarray(values)
     image = ax.imshow(values, norm=LogNorm(vmin=np.nanmin(values), vmax=np.nanmax(values)), cmap="cividis", origin="lower", aspect="auto")
@@ -82,18 +79,7 @@ def heat_map(
         side.set_visible(False)
     middle = np.sqrt(np.nanmin(values) * np.nanmax(values))
     for (i, j), value in np.ndenumerate(values):
-        word = next((w for w, place in marks.items() if place == (i, j)), "")
-        text = f"{word}\n{value:.1g}" if word else f"{value:.1g}"
-        ax.text(
-            j,
-            i,
-            text,
-            ha="center",
-            va="center",
-            fontsize=8,
-            fontweight="bold" if word else "normal",
-            color="white" if value < middle else "black",
-        )
+        ax.text(j, i, f"{value:.1g}", ha="center", va="center", fontsize=8, color="white" if value < middle else "black")
     bar = figure.colorbar(image, ax=ax, pad=0.02)
     bar.set_label(names[2])
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
@@ -118,7 +104,7 @@ def paths(
     share = weights / max(float(weights.max()), 1e-300)
     for height in np.asarray(lines).ravel():
         ax.axhline(height, color=INK, linewidth=0.7, alpha=0.45, linestyle=(0, (1, 2)))
-    rgb = matplotlib.colors.to_rgb(colour)
+    rgb = to_rgb(colour)
     for k in np.argsort(share):
         ax.plot(times[later], positions[later, k], color=(*rgb, 0.25 + 0.75 * float(share[k])), linewidth=0.7 + 1.3 * float(share[k]))
     ax.set(xscale="log", ylim=limits, xlim=(times[later][0], times[-1]))

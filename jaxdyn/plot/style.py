@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2a6fbb", "#d9622b", "#3a8f5c", "#9aa3ad", "#1f2933"
-RULES = {
+RULES: Any = {
     "font.size": 10.0,
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",

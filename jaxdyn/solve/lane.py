@@ -6,7 +6,7 @@ not stall, and a step may be far shorter than the spacing of floating numbers at
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import diffrax as dfx
 import equinox as eqx
@@ -16,13 +16,18 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._types import Params
+from .explicit import explicit_step
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
 
 MAX_REJECTIONS = 30
 """Rejections in a row after which a step counts as too small: each divides the step by up to 5."""
+SMALLEST_STEP = 1e-13
+"""A step shorter than this times the time leads nowhere; float32 time in two parts still resolves it."""
 GROWTH = 1e3
-"""A step that collapses after the norm grew by this factor is a blow-up (1e3: any finite-time blow-up has passed it by then)."""
+"""A step that collapses after the norm grew by this factor is a blow-up."""
+FAST = 1e10
+"""And so is one that collapses while the norm, larger than at the start, grows by its own size in 1/FAST of the time."""
 
 
 class Settings(eqx.Module):
@@ -125,7 +130,7 @@ class Stretch(eqx.Module):
 
 def _counts_evaluations(solver: dfx.AbstractSolver) -> tuple[int, int]:
     """Field evaluations of a start (initial step included) and of a step; -1 where they cannot be known."""
-    if isinstance(solver, dfx.AbstractERK):
+    if isinstance(solver, dfx.AbstractERK) and isinstance(solver.tableau, dfx.ButcherTableau):
         tableau = solver.tableau
         return (3, tableau.num_stages - 1) if tableau.fsal else (3, tableau.num_stages)
     if isinstance(solver, dfx.Euler):
@@ -147,8 +152,9 @@ class Lane:
         flat, self.unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
         self.dtype = flat.dtype
         self.time_dtype = jnp.result_type(float)
-        self.term = dfx.ODETerm(self._field)
-        self.has_last_stage = isinstance(settings.solver, dfx.AbstractERK) and settings.solver.tableau.fsal
+        self.term = dfx.ODETerm(cast(Any, self._field))
+        tableau = getattr(settings.solver, "tableau", None) if isinstance(settings.solver, dfx.AbstractERK) else None
+        self.has_last_stage = isinstance(tableau, dfx.ButcherTableau) and tableau.fsal
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
     def _field(self, t: Array, y: Array, args: Array) -> Array:
@@ -229,12 +235,13 @@ class Lane:
         settings, solver, zero = self.settings, self.settings.solver, jnp.zeros((), self.dtype)
         running = state.outcome == int(Outcome.running)
         room = ((settings.t1 - state.t) - state.t_low).astype(self.dtype)
-        clipped = state.step_size >= room
+        # a step that all but reaches the end reaches it: rounding must leave no sliver
+        clipped = state.step_size >= room * (1 - jnp.sqrt(jnp.finfo(self.dtype).eps))
         h = jnp.where(clipped, room, state.step_size)
         invariant = is_shift_invariant(settings.controller)
         origin = zero if invariant else state.t
         made_jump = False if invariant else state.made_jump
-        y1, y_error, dense, solver_state, result = solver.step(self.term, zero, h, state.y, state.t, state.solver_state, made_jump)
+        y1, y_error, dense, solver_state, result = self._advance(h, state, made_jump)
         finite = jnp.all(jnp.isfinite(y1)) & dfx.is_okay(result)
         # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
@@ -244,11 +251,11 @@ class Lane:
             jnp.where(finite, y1, state.y),
             state.t - origin,
             None if y_error is None else jnp.where(finite & ~jnp.isnan(y_error), y_error, jnp.inf),
-            solver.error_order(self.term),
+            cast(Any, solver.error_order(self.term)),
             state.controller_state,
         )
         accepted = running & keep & finite
-        next_size = (next_t1 - next_t0).astype(self.dtype)
+        next_size = jnp.asarray(next_t1 - next_t0).astype(self.dtype)
         next_size = jnp.where(clipped & keep, jnp.maximum(next_size, state.step_size), next_size)
 
         t, t_low = _two_sum(state.t, state.t_low + h.astype(self.time_dtype))
@@ -276,9 +283,11 @@ class Lane:
         rejections = jnp.where(accepted, 0, state.rejections + 1)
 
         # the fate, the later where() the stronger
+        squared = state.y @ state.y
+        growth_rate = state.y @ (y1 - state.y) / jnp.where(squared > 0, h * squared, jnp.inf)
         grown = old.largest_norm > GROWTH * (1 + state.norm_start)
-        eps = jnp.finfo(self.time_dtype).eps ** (1 if self.time_dtype == jnp.float64 else 2)
-        tiny = (next_size.astype(self.time_dtype) <= 10 * eps * jnp.abs(state.t)) | (rejections >= MAX_REJECTIONS)
+        grown |= (jnp.sqrt(squared) > 1 + state.norm_start) & (growth_rate * jnp.abs(state.t) > FAST)
+        tiny = (next_size.astype(self.time_dtype) <= SMALLEST_STEP * jnp.abs(state.t)) | (rejections >= MAX_REJECTIONS)
         steps = certificate.num_accepted_steps + certificate.num_rejected_steps
         fate = jnp.where(steps >= settings.max_steps, _count(Outcome.max_steps), _count(Outcome.running))
         collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
@@ -318,6 +327,14 @@ class Lane:
             after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
         return after, Stretch(state.t, after.t, h, after.y, dense)
 
+    def _advance(self, h: Array, state: LaneState, made_jump: bool | Array) -> tuple[Array, Array | None, PyTree, PyTree, dfx.RESULTS]:
+        """The solver's step from local time 0 to h."""
+        solver, zero = self.settings.solver, jnp.zeros((), self.dtype)
+        step = (self.term, zero, h, state.y, state.t, state.solver_state, made_jump)
+        if isinstance(solver, dfx.AbstractERK) and isinstance(solver.tableau, dfx.ButcherTableau):
+            return *explicit_step(solver, *step), dfx.RESULTS.successful
+        return solver.step(*step)
+
     def _velocity(self, solver_state: PyTree, y: Array, t: Array) -> Array:
         if self.has_last_stage:
             return solver_state[1]
@@ -339,7 +356,7 @@ class Lane:
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """a + b and its rounding error (Knuth)."""
+    """The sum of two numbers and its rounding error (Knuth)."""
     total = a + b
     rest = total - a
     return total, (a - (total - rest)) + (b - rest)

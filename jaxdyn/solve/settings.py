@@ -1,7 +1,7 @@
 """What the caller asked for, checked, as the settings of a lane."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_origin
 
 import diffrax as dfx
 import equinox as eqx
@@ -20,23 +20,44 @@ DEFAULT_MAX_STEPS = 1_000_000
 
 
 def is_concrete(x: object) -> bool:
+    """Whether a value is known while tracing."""
     return not isinstance(x, Tracer)
 
 
 def check_params(params: Params) -> jnp.dtype:
+    """Refuses parameters that cannot flow.
+
+    Args:
+        params: any pytree.
+
+    Returns:
+        The precision of its arrays together.
+
+    Raises:
+        ValueError: it is empty, or a leaf is no array of real floats.
+    """
     leaves = jax.tree.leaves(params)
     if not leaves:
         raise ValueError("the parameters are empty: give a pytree with at least one array.")
     for leaf in leaves:
         if not hasattr(leaf, "dtype") or not jnp.issubdtype(leaf.dtype, jnp.floating):
+            found = getattr(leaf, "dtype", type(leaf).__name__)
             raise ValueError(
-                f"every leaf of the parameters must be an array of real floats, but there is a {getattr(leaf, 'dtype', type(leaf).__name__)}: "
+                f"every leaf of the parameters must be an array of real floats, but there is a {found}: "
                 "split the rest off with equinox.partition(network, equinox.is_inexact_array)."
             )
     return jnp.result_type(*leaves)
 
 
 def check_methods(flow: Any) -> None:
+    """Refuses what is no flow.
+
+    Args:
+        flow: any object.
+
+    Raises:
+        ValueError: it has no vector field or no loss.
+    """
     for method in ("vector_field", "loss"):
         if not callable(getattr(flow, method, None)):
             raise ValueError(f"a flow needs the methods vector_field(t, y, args) and loss(y); {type(flow).__name__} has no {method}.")
@@ -81,10 +102,10 @@ def as_rules(stop: AbstractStopRule | Callable | Sequence[AbstractStopRule | Cal
         ValueError: something else came.
     """
     rules = []
-    for rule in [stop] if callable(stop) else list(stop):
+    for rule in stop if isinstance(stop, list | tuple) else [stop]:
         if not callable(rule):
             raise ValueError(f"stop takes rules such as jaxdyn.LossBelow(1e-6) or functions (flow, t, params) -> bool, not {rule!r}.")
-        rules.append(rule if isinstance(rule, AbstractStopRule) else StopWhen(rule))
+        rules.append(rule if isinstance(rule, AbstractStopRule) else StopWhen(cast(Any, rule)))
     return tuple(rules)
 
 
@@ -100,12 +121,28 @@ class Tolerances(NamedTuple):
     norm_bound: Any = 1e8
 
 
+def _takes_one_term(solver: dfx.AbstractSolver) -> bool:
+    structure = getattr(solver, "term_structure", dfx.AbstractTerm)
+    structure = get_origin(structure) or structure
+    return isinstance(structure, type) and issubclass(dfx.ODETerm, structure)
+
+
 def _is_inexact(leaf: Any) -> bool:
-    return isinstance(leaf, float) or (isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact))
+    return isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
 def _check_number(name: str, value: Any, expected: str, fits: Callable[[Any], Any]) -> None:
-    """Raises unless `value` is None, a tracer, or one finite number that fits."""
+    """Lets None, a tracer and one finite number that fits pass.
+
+    Args:
+        name: what the caller calls it.
+        value: what the caller gave.
+        expected: what it must be, in words.
+        fits: whether a finite number does.
+
+    Raises:
+        ValueError: it is anything else.
+    """
     if value is None or not is_concrete(value):
         return
     try:
@@ -135,6 +172,8 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
     solver = dfx.Tsit5() if how.solver is None else how.solver
     if not isinstance(solver, dfx.AbstractSolver):
         raise ValueError(f"the solver must be one of diffrax's, such as diffrax.Dopri8(), not {solver!r}.")
+    if not _takes_one_term(solver):
+        raise ValueError(f"{type(solver).__name__} needs a field in several parts: take a solver for one, such as diffrax.Kvaerno5().")
     _check_number("t0", t0, "a finite time", lambda t: True)
     _check_number("t1", t1, f"a finite time after t0={t0}", lambda t: not is_concrete(t0) or t > t0)
     _check_number("max_steps", how.max_steps, "at least 1", lambda n: n >= 1)
@@ -142,6 +181,8 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
     _check_number("norm_bound", how.norm_bound, "positive", lambda bound: bound > 0)
     controller = how.controller
     if controller is not None:
+        if not isinstance(controller, dfx.AbstractStepSizeController):
+            raise ValueError(f"the controller must be one of diffrax's, such as diffrax.PIDController(rtol=, atol=), not {controller!r}.")
         if how.rtol is not None or how.atol is not None:
             raise ValueError("give either a controller, which carries its own tolerances, or rtol and atol, not both.")
         if isinstance(controller, dfx.ConstantStepSize) and how.dt0 is None:
@@ -156,6 +197,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
             raise ValueError(f"{type(solver).__name__} has no error estimate: give controller=diffrax.ConstantStepSize() and dt0=.")
         if isinstance(rtol, float | np.ndarray | jax.Array) and is_concrete(rtol) and np.ndim(rtol) == 0:
             check_tolerance(float(rtol), dtype)
+        controller = jax.tree.map(lambda leaf: as_leaf(leaf) if isinstance(leaf, float) else leaf, controller)
     else:
         if not isinstance(solver, dfx.AbstractAdaptiveSolver):
             raise ValueError(f"{type(solver).__name__} has no error estimate: give controller=diffrax.ConstantStepSize() and dt0=.")
@@ -168,7 +210,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         # PI control: half the rejections of I control where the field jumps
         controller = dfx.PIDController(rtol=as_leaf(rtol), atol=as_leaf(atol), pcoeff=0.3, icoeff=0.4)
     # in the parameters' precision: a float64 tolerance would promote float32 steps
-    controller = jax.tree.map(lambda leaf: as_leaf(leaf).astype(dtype) if _is_inexact(leaf) else leaf, controller)
+    controller = jax.tree.map(lambda leaf: leaf.astype(dtype) if _is_inexact(leaf) else leaf, controller)
     return Settings(
         solver=_filled_in(solver, controller),
         controller=controller,
@@ -181,7 +223,18 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
 
 
 def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeController) -> dfx.AbstractSolver:
-    """The solver with what `diffeqsolve` would fill in: a loop over stages that has forward derivatives, and the root finder's tolerances."""
+    """The solver with what `diffeqsolve` fills in: a loop over stages with forward derivatives, and the root finder's tolerances.
+
+    Args:
+        solver: as the caller gave it.
+        controller: whose tolerances a root finder without any takes over.
+
+    Returns:
+        The solver.
+
+    Raises:
+        ValueError: neither the root finder nor the controller has tolerances.
+    """
     if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
         solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
     if not isinstance(solver, dfx.AbstractImplicitSolver):
@@ -189,7 +242,8 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
     names = [n for n in ("rtol", "atol", "norm") if getattr(solver.root_finder, n, None) is use_stepsize_tol]
     if names and not isinstance(controller, dfx.PIDController):
         raise ValueError(
-            f"{type(controller).__name__} has no tolerances for the solver's root finder: give it some, root_finder=VeryChord(rtol=, atol=)."
+            f"{type(controller).__name__} has no tolerances for the solver's root finder: "
+            f"give it some, {type(solver).__name__}(root_finder=diffrax.VeryChord(rtol=, atol=))."
         )
 
     def open_places(finder: Any) -> tuple:

@@ -58,7 +58,7 @@ class Solution(eqx.Module):
         lines = [
             f"Solution: {self.fate.name} at t = {float(self.t):g}. {self.fate.message}",
             f"  method     {self.method}; {int(c.num_accepted_steps)} steps accepted, {int(c.num_rejected_steps)} rejected",
-            f"  loss       {float(c.loss_start):.6g} -> {float(c.loss_end):.6g}; largest rise between steps {float(c.largest_loss_increase):.1e}",
+            f"  loss       {float(c.loss_start):.6g} -> {float(c.loss_end):.6g}; largest rise {float(c.largest_loss_increase):.1e}",
             f"  conserved  drift {float(c.conserved_drift):.1e}",
             f"  observed   {', '.join(self.observed) or 'nothing'} at {self.ts.shape[0]} times",
             f"  convention {self.convention}",
@@ -72,7 +72,7 @@ class Solution(eqx.Module):
             path: where to; an existing file is replaced.
         """
         path = Path(path)
-        leaves = {f"leaf_{k:04d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(self))}
+        leaves: dict[str, Any] = {f"leaf_{k:04d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(self))}
         about = {"method": self.method, "convention": self.convention, "versions": versions(), "observed": sorted(self.observed)}
         partial = path.with_name(path.name + ".partial")
         with partial.open("wb") as file:
@@ -104,25 +104,25 @@ def read_solution(path: str | os.PathLike, like: PyTree, method: str) -> Any:
     try:
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
+            method_then, convention_then, observed_then = about["method"], about["convention"], about["observed"]
             leaves = [file[f"leaf_{k:04d}"] for k in range(len(file.files) - 1)]
     except FileNotFoundError:
         raise ValueError(f"there is no solution at {path}: check the path, sol.save(path) writes one.") from None
     except Exception as error:
         raise ValueError(f"{path} is not a whole solution file ({type(error).__name__}): solve and save it again.") from None
-    if about["convention"] != like.convention:
-        raise ValueError(f"{path} was solved under the loss {about['convention']!r}, not {like.convention!r}: give its own flow.")
-    if about["method"] != method:
-        raise ValueError(f"{path} was solved by {about['method']}, not {method}: name the same solver and tolerances' controller.")
+    if convention_then != like.convention:
+        raise ValueError(f"{path} was solved under the loss {convention_then!r}, not {like.convention!r}: give its own flow.")
+    if method_then != method:
+        raise ValueError(f"{path} was solved by {method_then}, not {method}: name the same solver and tolerances' controller.")
     shapes, treedef = jax.tree.flatten(like)
-    if len(shapes) != len(leaves) or about["observed"] != sorted(like.observed):
+    if len(shapes) != len(leaves) or observed_then != sorted(like.observed):
         raise ValueError(
-            f"{path} holds another network or other observables ({', '.join(about['observed']) or 'none'}): name those it was saved with."
+            f"{path} holds another network or other observables ({', '.join(observed_then) or 'none'}): name those it was saved with."
         )
     records = jax.tree.unflatten(treedef, leaves).ts.shape
     for shape, recorded, leaf in zip(shapes, jax.tree.leaves(_recorded(like)), leaves, strict=True):
         needed = records + shape.shape[1:] if recorded else shape.shape
         if leaf.shape != needed or leaf.dtype != shape.dtype:
-            raise ValueError(
-                f"{path} holds {leaf.dtype} arrays of shape {leaf.shape} where this flow needs {shape.dtype} {needed}: it is of another network."
-            )
+            there, here = f"{leaf.dtype} arrays of shape {leaf.shape}", f"{shape.dtype} {needed}"
+            raise ValueError(f"{path} is of another network: it holds {there} where this flow needs {here}.")
     return jax.tree.unflatten(treedef, [jnp.asarray(leaf) for leaf in leaves])

@@ -51,15 +51,16 @@ def solve(
         t1: end time, in the unit of the loss's convention.
         t0: start time; ignored when going on.
         record: a number of times (log-spaced), the times themselves, or "steps" for every accepted step.
-        observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states.
+        observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states; `start` is where this call
+            starts, also when going on.
         stop: rules that end the lane before t1.
         solver: any diffrax solver; Tsit5 by default.
         controller: any diffrax step-size controller; PI control with rtol and atol by default.
         rtol: relative tolerance; 1e-6 in float64, 1e-4 in float32 by default.
         atol: absolute tolerance; rtol/100 by default.
         dt0: first step; chosen by the controller by default.
-        max_steps: accepted and rejected steps allowed, those of an earlier solution included; a million by default, 4096 with
-            record="steps", whose memory it bounds.
+        max_steps: accepted and rejected steps allowed, those of an earlier solution included; a million by default. With
+            record="steps", whose memory it bounds, 4096 more by default.
         norm_bound: the lane has diverged once the norm of its parameters exceeds this times (1 + norm of the start).
 
     Returns:
@@ -72,24 +73,35 @@ def solve(
     params = start.params if going_on else start
     dtype = check_params(params)
     check_methods(flow)
-    every_step = isinstance(record, str) and record == "steps"
-    if every_step:
-        max_steps = DEFAULT_MAX_RECORDED_STEPS if max_steps is None else max_steps
+    recorded_steps, allowed = None, max_steps
+    if isinstance(record, str) and record == "steps":
+        recorded_steps = DEFAULT_MAX_RECORDED_STEPS if max_steps is None else max_steps
+        if max_steps is None:
+            allowed = recorded_steps + (_steps_so_far(start) if going_on else 0)
+    begins: float | Array = t0
     if going_on:
-        t0 = start.t
+        begins = start.t
         if jnp.ndim(start.outcome):
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
         if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
-    settings = make_settings(dtype, t1, stop, Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound), t0)
+    settings = make_settings(dtype, t1, stop, Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound), begins)
     if going_on and start.method != describe_method(settings):
         raise ValueError(
             f"this lane was solved by {start.method}, not {describe_method(settings)}: name the same, or start from sol.params."
         )
-    ts = None if every_step else record_times(record, t0, t1)
-    capacity = int(max_steps) + 1 if ts is None else ts.shape[0]
+    if recorded_steps is None:
+        ts = record_times(record, begins, t1)
+        capacity = ts.shape[0]
+    else:
+        ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
-    return _solve(flow, begin, params, t0, settings, ts, observables(observe), capacity)
+    begins = jnp.asarray(begins, settings.t1.dtype)  # a Python number would be compiled in
+    return _solve(flow, begin, params, begins, settings, ts, observables(observe), capacity)
+
+
+def _steps_so_far(solution: Solution) -> Array:
+    return solution.certificate.num_accepted_steps + solution.certificate.num_rejected_steps
 
 
 @eqx.filter_jit
@@ -108,7 +120,7 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
         times = jnp.full(capacity, jnp.nan, state.t.dtype)
         carry = (eqx.tree_at(lambda s: s.next_record, state, state.next_record + 1), buffer.at[0].set(state.y), times.at[0].set(state.t))
 
-        def body(carry):
+        def step_and_keep(carry):
             state, buffer, times = carry
             before = state.certificate.num_accepted_steps
             state, stretch = lane.step(state)
@@ -120,12 +132,13 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
     else:
         carry = (state, buffer, ts)
 
-        def body(carry):
+        def step_and_read(carry):
             state, buffer, times = carry
             state, stretch = lane.step(state)
             index, buffer = _record(lane, stretch, state.next_record, buffer, times)
             return eqx.tree_at(lambda s: s.next_record, state, index), buffer, times
 
+    body = step_and_keep if ts is None else step_and_read
     state, buffer, times = jax.lax.while_loop(lambda c: c[0].outcome == int(Outcome.running), body, carry)
     reached = jnp.arange(capacity) < state.next_record
     times = jnp.where(reached, times, jnp.nan)
@@ -167,7 +180,7 @@ def load_solution(
     controller: dfx.AbstractStepSizeController | None = None,
     dt0: float | None = None,
 ) -> Solution:
-    """Reads a saved solution, to look at or to solve on: `solve(flow, load_solution(path, flow), t1=...)`.
+    """Reads a saved solution, to look at or to go on from.
 
     Args:
         path: a file that `Solution.save` wrote.
@@ -192,7 +205,7 @@ def load_solution(
     settings = make_settings(dtype, 1.0, (), Tolerances(solver, controller, dt0=dt0))
 
     def shapes(flow, params, settings, ts, watch) -> PyTree:
-        return _solve(flow, params, params, 0.0, settings, ts, watch, 2)
+        return _solve(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, watch, 2)
 
     skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
     return read_solution(path, skeleton, describe_method(settings))

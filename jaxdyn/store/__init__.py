@@ -4,4 +4,5 @@ from .describe import describe as describe
 from .describe import first_difference as first_difference
 from .lanes import Column as Column
 from .lanes import LaneStore as LaneStore
-from .lanes import open_root as open_root
+from .lanes import blank as blank
+from .root import open_root as open_root

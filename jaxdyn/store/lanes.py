@@ -8,16 +8,16 @@ all its bytes. So a kill at any moment leaves whole blocks and missing blocks, a
 import json
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
-import zarr.storage
 
 from .describe import first_difference
 
 FORMAT = 1
+NEW = {"format": "not whole yet"}
+"""Attributes of a group while its arrays are made: a kill then leaves nothing to go on from. (Copied for use: Zarr keeps the dictionary.)"""
 
 
 class Column(NamedTuple):
@@ -28,9 +28,10 @@ class Column(NamedTuple):
     dims: tuple[str, ...]
 
 
-def _fill(dtype: str) -> Any:
+def blank(dtype: Any) -> Any:
+    """What stands where there is no value: NaN, or 0 where there is no NaN."""
     kind = np.dtype(dtype)
-    return kind.type(np.nan) if kind.kind == "f" else kind.type(0)
+    return kind.type(np.nan) if kind.kind in "fc" else kind.type(0)
 
 
 class LaneStore:
@@ -44,10 +45,12 @@ class LaneStore:
             name: how messages call it.
         """
         self.group, self.name = group, name
-        self._cache: dict[str, zarr.Array] | None = None
+        self._cache: dict[str, zarr.Array] = {}
 
     @staticmethod
-    def create(parent: zarr.Group, path: str, name: str, columns: Mapping[str, Column], settings: dict, block: int, attributes: dict) -> "LaneStore":
+    def create(
+        parent: zarr.Group, path: str, name: str, columns: Mapping[str, Column], settings: dict, block: int, attributes: dict
+    ) -> "LaneStore":
         """An empty store.
 
         Args:
@@ -61,51 +64,87 @@ class LaneStore:
 
         Returns:
             The store.
+
+        Raises:
+            ValueError: the place cannot be written.
         """
-        group = parent.create_group(path, overwrite=True)
-        for key, column in columns.items():
-            group.create_array(
-                f"data/{key}",
-                shape=(0, *column.shape),
-                chunks=(block, *(max(1, n) for n in column.shape)),
-                dtype=column.dtype,
-                fill_value=_fill(column.dtype),
-                dimension_names=("lane", *column.dims),
-            )
-        for key in ("seed", "cell"):
-            group.create_array(key, shape=(0,), chunks=(block,), dtype="int64", fill_value=-1, dimension_names=("lane",))
-        group.create_array("done", shape=(0,), chunks=(1,), dtype="int64", fill_value=0, dimension_names=("block",))
-        group.attrs.update({"format": FORMAT, "block": block, "places": 0, "settings": json.dumps(settings), **attributes})
+        try:
+            group = parent.create_group(path, overwrite=True, attributes=dict(NEW))
+            for key, column in columns.items():
+                group.create_array(
+                    f"data/{key}",
+                    shape=(0, *column.shape),
+                    chunks=(block, *(max(1, n) for n in column.shape)),
+                    dtype=column.dtype,
+                    fill_value=blank(column.dtype),
+                    dimension_names=("lane", *column.dims),
+                )
+            for key in ("seed", "cell"):
+                group.create_array(key, shape=(0,), chunks=(block,), dtype="int64", fill_value=-1, dimension_names=("lane",))
+            group.create_array("done", shape=(0,), chunks=(1,), dtype="int64", fill_value=0, dimension_names=("block",))
+            layout = {key: [list(column.shape), column.dtype, list(column.dims)] for key, column in columns.items()}
+            own = {"format": FORMAT, "block": block, "places": 0, "queue": 0, "columns": layout, "settings": json.dumps(settings)}
+            group.attrs.put({**attributes, **own})  # one write: all of them or none
+        except OSError as error:
+            raise ValueError(
+                f"{name} cannot be written ({error.strerror or error}): name another place, or mend its permissions."
+            ) from error
         return LaneStore(group, name)
 
     @staticmethod
-    def open(group: zarr.Group, name: str) -> "LaneStore":
-        """A store that is there already; whatever a kill left between two states of growth is set right.
+    def find(parent: zarr.Group, path: str, name: str) -> "LaneStore | None":
+        """A store that is there already; nothing is changed.
 
         Args:
-            group: the Zarr group.
+            parent: where.
+            path: name of its group.
             name: how messages call it.
 
         Returns:
-            The store.
+            The store; None if there is none, or a kill left it half made.
 
         Raises:
-            ValueError: it is not a store of this kind, or not whole.
+            ValueError: it is not a store of this kind, or damaged.
         """
         try:
+            if path not in parent:
+                return None
+            group = parent[path]
+            assert isinstance(group, zarr.Group)
             attrs = dict(group.attrs)
-            if attrs["format"] != FORMAT:
-                raise ValueError(f"{name} has the format {attrs['format']} and this version of jaxdyn writes {FORMAT}: choose another place for the new run.")
-            store, places = LaneStore(group, name), int(attrs["places"])
-            store._resize(places, only_if_other=True)
-        except (KeyError, TypeError, json.JSONDecodeError, FileNotFoundError) as error:
-            raise ValueError(f"{name} is not a whole store of lanes ({error!r}): choose another place, or delete it.") from error
-        return store
+            if attrs == NEW:
+                return None
+            found = attrs["format"]
+            if found == FORMAT:
+                store = LaneStore(group, name)
+                for key in ("block", "places", "queue", "settings"):
+                    attrs[key]
+                for key, column in store.columns.items():
+                    array = store._array(f"data/{key}")
+                    if array.shape[1:] != column.shape or str(array.dtype) != column.dtype:
+                        raise ValueError(f"{key} has another shape")
+                for key in ("seed", "cell", "done"):
+                    store._array(key)
+                return store
+        except Exception as error:  # whatever a torn or missing file makes of the reader
+            message = f"{name} is not a whole store of lanes ({type(error).__name__}: {_short(error)}): choose another place, or delete it."
+            raise ValueError(message) from error
+        raise ValueError(f"{name} has the format {found} and this version of jaxdyn writes {FORMAT}: choose another place for the new run.")
 
     @property
     def block(self) -> int:
         """Lanes a block."""
-        return int(self.group.attrs["block"])  # pyright: ignore[reportArgumentType]
+        return int(self.attributes["block"])
+
+    @property
+    def places(self) -> int:
+        """Lanes in all, padding included."""
+        return int(self.attributes["places"])
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """What is kept."""
+        return {key: Column(tuple(shape), dtype, tuple(dims)) for key, (shape, dtype, dims) in self.attributes["columns"].items()}
 
     @property
     def attributes(self) -> dict[str, Any]:
@@ -121,7 +160,7 @@ class LaneStore:
         Raises:
             ValueError: the store was made with others.
         """
-        found = first_difference(json.loads(str(self.group.attrs["settings"])), json.loads(json.dumps(settings)))
+        found = first_difference(json.loads(self.attributes["settings"]), json.loads(json.dumps(settings)))
         if found:
             path, old, new = found
             raise ValueError(
@@ -129,21 +168,42 @@ class LaneStore:
                 "take the same settings to go on, or another place for the new run; nothing was changed."
             )
 
-    def _arrays(self) -> dict[str, zarr.Array]:
-        if self._cache is None:
-            self._cache = dict(self.group["data"].arrays())  # pyright: ignore[reportAttributeAccessIssue]
-        return self._cache
+    def _array(self, key: str) -> zarr.Array:
+        if key not in self._cache:
+            array = self.group[key]
+            assert isinstance(array, zarr.Array)
+            self._cache[key] = array
+        return self._cache[key]
 
-    def _resize(self, places: int, only_if_other: bool = False) -> None:
-        lengths = [(array, places) for array in [*self._arrays().values(), self.group["seed"], self.group["cell"]]]
-        lengths.append((self.group["done"], places // self.block))
-        for array, length in lengths:
-            if not only_if_other or array.shape[0] != length:  # pyright: ignore[reportAttributeAccessIssue]
-                array.resize((length, *array.shape[1:]))  # pyright: ignore[reportAttributeAccessIssue]
+    def _resize(self, places: int) -> None:
+        lengths = {f"data/{key}": places for key in self.columns} | {"seed": places, "cell": places, "done": places // self.block}
+        for key, length in lengths.items():
+            array = self._array(key)
+            if array.shape[0] != length:
+                array.resize((length, *array.shape[1:]))
+
+    def mend(self) -> None:
+        """Sets right what a kill left between two states of growth."""
+        self._resize(self.places)
 
     def lanes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Seed and cell at each place; -1 where there is none."""
-        return np.asarray(self.group["seed"][:]), np.asarray(self.group["cell"][:])  # pyright: ignore[reportIndexIssue]
+        """Seed and cell at each place; -1 where there is none.
+
+        Returns:
+            Both, as integers.
+
+        Raises:
+            ValueError: they are damaged.
+        """
+        try:
+            both = [np.asarray(self._array(key)[: self.places]) for key in ("seed", "cell")]
+        except Exception as error:
+            raise ValueError(
+                f"{self.name} has lost its list of lanes ({type(error).__name__}): choose another place, or delete it."
+            ) from error
+        if _crc(dict(zip(("seed", "cell"), both, strict=True))) != self.attributes["queue"] and self.places:
+            raise ValueError(f"{self.name} has lost its list of lanes: choose another place, or delete it.")
+        return both[0], both[1]
 
     def extend(self, seed: np.ndarray, cell: np.ndarray) -> None:
         """Adds lanes at the end, from a new block on.
@@ -152,37 +212,39 @@ class LaneStore:
             seed: their seeds, in the order of the queue.
             cell: their cells.
         """
-        old = int(self.group.attrs["places"])  # pyright: ignore[reportArgumentType]
-        padding = -len(seed) % self.block
-        places = old + len(seed) + padding
+        before, padding = self.lanes(), np.full(-len(seed) % self.block, -1)
+        after = [np.concatenate([old, new, padding]).astype(np.int64) for old, new in zip(before, (seed, cell), strict=True)]
+        old, places = self.places, len(after[0])
         self._resize(places)
-        for key, values in (("seed", seed), ("cell", cell)):
-            self.group[key][old:] = np.append(values, np.full(padding, -1))  # pyright: ignore[reportIndexIssue]
-        self.group.attrs["places"] = places
+        for key, values in zip(("seed", "cell"), after, strict=True):
+            self._array(key)[old:] = values[old:]
+        # from here on they belong to the store
+        self.note(places=places, queue=_crc(dict(zip(("seed", "cell"), after, strict=True))))
+
+    def note(self, **attributes: Any) -> None:
+        """Writes attributes beside the data, all of them or none.
+
+        Args:
+            **attributes: by name.
+        """
+        self.group.attrs.put({**self.attributes, **attributes})
 
     def done(self) -> np.ndarray:
         """Whether each block is finished and undamaged."""
-        marks = self._marks()
-        return np.asarray([mark != 0 and self._checksum(b) == mark for b, mark in enumerate(marks)], bool)
-
-    def _marks(self) -> np.ndarray:
-        array = self.group["done"]
-        marks = np.zeros(array.shape[0], np.int64)  # pyright: ignore[reportAttributeAccessIssue]
-        for b in range(len(marks)):
-            try:
-                marks[b] = array[b]  # pyright: ignore[reportIndexIssue]
-            except Exception:  # a torn mark: the block is done again
-                marks[b] = 0
-        return marks
+        return np.asarray([self._rows(b) is not None for b in range(self.places // self.block)], bool)
 
     def _region(self, block: int) -> slice:
         return slice(block * self.block, (block + 1) * self.block)
 
-    def _checksum(self, block: int) -> int:
+    def _rows(self, block: int) -> dict[str, np.ndarray] | None:
         try:
-            return _crc({key: np.asarray(array[self._region(block)]) for key, array in self._arrays().items()})
+            mark = int(np.asarray(self._array("done")[block]))
+            if mark == 0:
+                return None
+            rows = {key: np.asarray(self._array(f"data/{key}")[self._region(block)]) for key in self.columns}
         except Exception:  # whatever a torn chunk makes of the decoder
-            return -1
+            return None
+        return rows if _crc(rows) == mark else None
 
     def write(self, block: int, rows: Mapping[str, np.ndarray]) -> None:
         """Writes a block, then its mark.
@@ -191,28 +253,35 @@ class LaneStore:
             block: which.
             rows: for each quantity the lanes of the block, padded to its length.
         """
-        for key, array in self._arrays().items():
-            array[self._region(block)] = rows[key]
-        self.group["done"][block] = _crc(rows)  # pyright: ignore[reportIndexIssue]
+        exact = {key: _plain(rows[key], column.dtype) for key, column in self.columns.items()}
+        for key, values in exact.items():
+            self._array(f"data/{key}")[self._region(block)] = values
+        self._array("done")[block] = _crc(exact)
 
-    def read(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Everything.
+    def read(self, block: int) -> dict[str, np.ndarray]:
+        """The quantities of a block that is done.
+
+        Args:
+            block: which.
 
         Returns:
-            For each block whether it is finished, and the quantities over all places.
+            For each quantity the lanes of the block.
 
         Raises:
-            ValueError: a block is damaged.
+            ValueError: it is not done, or damaged.
         """
-        marks = self._marks()
-        try:
-            data = {key: np.asarray(array[:]) for key, array in self._arrays().items()}
-        except Exception as error:
-            raise ValueError(f"{self.name} is damaged ({type(error).__name__}): run or resume it again, whole blocks are kept.") from error
-        for b in np.flatnonzero(marks):
-            if _crc({key: values[self._region(int(b))] for key, values in data.items()}) != marks[b]:
-                raise ValueError(f"{self.name} is damaged in block {b}: run or resume it again, only that block is done anew.")
-        return marks != 0, data
+        rows = self._rows(block)
+        if rows is None:
+            raise ValueError(f"{self.name} is damaged in block {block}: run it again, only that block is done anew.")
+        return rows
+
+
+def _plain(values: np.ndarray, dtype: str) -> np.ndarray:
+    """The values with one kind of NaN: a chunk of nothing but NaN is not written, and comes back as the fill value."""
+    values = np.array(values, dtype)
+    if values.dtype.kind == "f":
+        values[np.isnan(values)] = np.nan
+    return values
 
 
 def _crc(rows: Mapping[str, np.ndarray]) -> int:
@@ -223,36 +292,5 @@ def _crc(rows: Mapping[str, np.ndarray]) -> int:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = " ".join(str(value).split())
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, str]:
-    """The Zarr group of a run, made if need be.
-
-    Args:
-        out: a directory; None keeps the run in memory.
-        group: a group within it; None is its root.
-
-    Returns:
-        The group, and how messages call it.
-
-    Raises:
-        ValueError: the place cannot be written, or is something else already.
-    """
-    name = ("memory" if out is None else str(out)) + (f"/{group}" if group else "")
-    if out is None:
-        return zarr.open_group(zarr.storage.MemoryStore(), mode="a", path=group or ""), name
-    path = Path(out)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file: name a directory for the store.")
-    if path.exists() and any(path.iterdir()) and not (path / "zarr.json").exists():
-        raise ValueError(f"{path} is a directory with other things in it: name a new one for the store.")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        root = zarr.open_group(str(path), mode="a")
-        return (root.require_group(group) if group else root), name
-    except OSError as error:
-        raise ValueError(f"{path} cannot be written ({error.strerror or error}): name another place, or mend its permissions.") from error
-    except Exception as error:
-        raise ValueError(f"{path} is not a whole Zarr store ({type(error).__name__}): choose another place, or delete it.") from error

@@ -4,6 +4,7 @@ from functools import partial
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
@@ -45,15 +46,22 @@ def solution():
     return jd.solve(FLOW, START, 2.0, record=[0.0, 0.5, 2.0], observe=WITHOUT_START | WITH_START)
 
 
-def test_records_are_the_observables_at_the_states(solution):
-    @jax.jit
-    def evaluate(params):
-        values = {name: observable(FLOW, 0.0, params) for name, observable in WITHOUT_START.items()}
-        return values | {name: observable(FLOW, 0.0, params, START) for name, observable in WITH_START.items()}
+def evaluate(params, start=START):
+    values = {name: observable(FLOW, jnp.zeros(()), params) for name, observable in WITHOUT_START.items()}
+    return values | {name: observable(FLOW, jnp.zeros(()), params, start) for name, observable in WITH_START.items()}
 
-    for index in range(3):
-        for name, value in evaluate(jax.tree.map(lambda leaf, index=index: leaf[index], solution.states)).items():
-            np.testing.assert_allclose(solution.observed[name][index], value, rtol=1e-9, atol=1e-12, err_msg=name)
+
+def test_jit_and_vmap_give_what_was_recorded_and_nan_stays_in_its_lane(solution):
+    lanes = jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.full_like(leaf[:1], jnp.nan)]), solution.states)
+    for name, values in jax.jit(jax.vmap(evaluate))(lanes).items():
+        np.testing.assert_allclose(values[:3], solution.observed[name], rtol=1e-9, atol=1e-12, err_msg=name)
+        assert np.all(np.isnan(values[3])), name
+
+
+def test_every_observable_keeps_the_dtype_of_the_params():
+    single = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.float32), START)
+    for name, value in jax.eval_shape(evaluate, single, single).items():
+        assert value.dtype == jnp.float32, name
 
 
 def test_what_starts_at_zero_does_and_grows(solution):

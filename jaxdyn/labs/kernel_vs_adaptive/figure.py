@@ -61,7 +61,6 @@ def _draw(s: Settings, found: dict[str, xr.Dataset], paths: Sequence[str]) -> No
         phase["init_scale"].values,
         phase["delta"].values,
         ("init scale", "imbalance δ = c² − |w|²", "relative NTK change"),
-        {},
     )
     axes["phase"].set_title("How far the kernel moves")
     for name in ("kernel", "adaptive"):

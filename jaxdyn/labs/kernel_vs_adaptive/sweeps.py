@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from jaxtyping import Array
@@ -111,7 +112,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
     reduced = flows.ReducedFlow(small, losses.square, samples)
     found["full"] = swept("full", full, s.seeds, {"rtol": REDUCED_TOLERANCES}, t1=REDUCED_TIME, observe=watch, record=30)
     found["reduced"] = swept("reduced", reduced, s.seeds, t1=REDUCED_TIME, observe=watch, record=30, rtol=REDUCED_TOLERANCES[-1])
-    points = data.points(*LIMIT_POINTS, name="four points")
+    points = data.points(*map(jnp.asarray, LIMIT_POINTS), name="four points")
     one_sided = models.TwoLayer(width=s.limit_widths[0], trains=("c",), knots=(-1.0, 1.0), orientation=1, scale_c=0.0)
     found["limit"] = swept(
         "limit",

@@ -1,0 +1,3 @@
+"""The commands: `jaxdyn list | run | resume | show | claims | doctor`."""
+
+from .app import main as main

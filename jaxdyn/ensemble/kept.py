@@ -1,0 +1,139 @@
+"""What is kept of a lane: said once, for the columns of a store and for the numbers in them."""
+
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+from jax.sharding import Mesh
+from jaxtyping import Array, Int, PyTree
+
+from ..solve import Certificate, evaluate
+from ..store import Column
+from .batch import Pool, Problem, Results, per_device, pool_shapes
+from .shapes import once
+
+CERTIFICATE = tuple(field.name for field in dataclasses.fields(Certificate))
+OWN = ("t", "t_end", "outcome", "params", "gates", *CERTIFICATE)
+"""Variables that every lane has (`gates` where there are kinks)."""
+
+
+def keep(problem: Problem, results: Results, row: Int[Array, ""], seed: Int[Array, ""], cell: Int[Array, ""]) -> dict[str, Array]:
+    """What is kept of a lane that has ended.
+
+    Args:
+        problem: what it shares with others.
+        results: what the batch wrote.
+        row: where in them.
+        seed: the lane's seed.
+        cell: its cell.
+
+    Returns:
+        Variables by name.
+    """
+    values = problem.values(cell)
+    lane, times = problem.lane(values), problem.times(values)
+    small = (results.recorded, results.t, results.outcome, results.certificate)
+    recorded, t, outcome, certificate = jax.tree.map(lambda column: column[row], small)
+    reached = jnp.append(jnp.arange(times.size) < recorded, True)
+    end = results.states[row, -1]
+    states = jnp.where(reached[:, None], results.states[row], end)  # the rest is of an earlier lane, or of none
+    start = lane.flow.init(jr.fold_in(problem.key, seed))
+    gates = gates_of(lane.flow, lane.unravel(end))
+    observed = evaluate(problem.watch, lane.flow, jnp.append(times, t), states, start, lane.unravel, reached)
+    found = {"t": jnp.where(reached[:-1], times, jnp.nan), "t_end": t, "outcome": outcome, "params": end}
+    found |= {} if gates is None else {"gates": gates}
+    found |= {name: getattr(certificate, name) for name in CERTIFICATE}
+    for name, series in observed.items():
+        found |= {name: series[:-1], f"{name}_end": series[-1]}
+    return found
+
+
+@eqx.filter_jit
+def keep_all(shared: tuple[Problem, Mesh | None], results: Results, row: Array, seed: Array, cell: Array) -> dict[str, Array]:
+    """What is kept of some lanes, one after the other.
+
+    Args:
+        shared: as for `advance`.
+        results: as for `keep`; with a mesh, this and what follows have a leading axis `device`.
+        row: as for `keep`, an axis `lane`.
+        seed: likewise.
+        cell: likewise.
+
+    Returns:
+        Variables by name, the lanes first.
+    """
+
+    def each(problem: Problem, results: Results, row: Array, seed: Array, cell: Array) -> PyTree:
+        return jax.lax.map(lambda lane: keep(problem, results, *lane), (row, seed, cell))
+
+    return per_device(each, shared[1])(shared[0], results, row, seed, cell)
+
+
+def gates_of(flow: Any, params: PyTree) -> Array | None:
+    """The gates of a flow with kinks: 1 where a pre-activation is positive, else 0; None for smooth flows.
+
+    Args:
+        flow: the flow.
+        params: its parameters.
+
+    Returns:
+        Shape (sample, hidden), the layers of a deep network side by side.
+    """
+    own = getattr(flow, "preactivations", None)
+    z = None if own is None else own(params)
+    if z is None:
+        return None
+    return jnp.concatenate([(layer > 0).astype(jnp.float32) for layer in jax.tree.leaves(z)], axis=-1)
+
+
+@once
+def _shapes(problem: Problem) -> dict[str, jax.ShapeDtypeStruct]:
+    pool: Pool = pool_shapes((problem.unwatched(), 1, 1))
+    one = jax.ShapeDtypeStruct((), jnp.result_type(int))
+    return eqx.filter_eval_shape(keep, problem, pool.results, one, jax.ShapeDtypeStruct((), jnp.uint32), one)
+
+
+def columns(problem: Problem, taken: tuple[str, ...]) -> dict[str, Column]:
+    """The columns of a store.
+
+    Args:
+        problem: what the lanes share.
+        taken: names of the grid's axes.
+
+    Returns:
+        Shape, dtype and dimensions of each variable.
+
+    Raises:
+        ValueError: an observable fails, or its name or dimensions clash with others.
+    """
+    for name in problem.watch:
+        for variable in (name, f"{name}_end"):
+            # the flow's own loss at the end is what an observable "loss" gives too
+            if variable in ("seed", "time", "param", *taken, *OWN) and (variable, name) != ("loss_end", "loss"):
+                raise ValueError(f"the observable {name!r} would be stored as {variable!r}, a name that a sweep needs: call it otherwise.")
+        if f"{name}_end" in problem.watch:
+            raise ValueError(f"the observable {name + '_end'!r} has the name of the end of {name!r}: call it otherwise.")
+    try:
+        shapes = _shapes(problem)
+    except (TypeError, IndexError, KeyError, AttributeError) as error:
+        raise ValueError(f"an observable does not fit this flow: {' '.join(str(error).split())[:300]}") from error
+    dims: dict[str, tuple[str, ...]] = {"t": ("time",), "params": ("param",), "gates": ("sample", "hidden")}
+    for name, function in problem.watch.items():
+        extra = len(shapes[f"{name}_end"].shape)
+        named = getattr(function, "dims", None)
+        own = tuple(f"{name}_{k}" for k in range(extra)) if named is None else (named,) if isinstance(named, str) else tuple(named)
+        if len(own) != extra:
+            raise ValueError(f"the observable {name!r} names the dimensions {own}, but has {extra}.")
+        if len(set(own)) < extra or set(own) & {"seed", "time", *taken}:
+            raise ValueError(f"the observable {name!r} names the dimensions {own}, of which one is taken already: name it otherwise.")
+        dims[f"{name}_end"], dims[name] = own, ("time", *own)
+    sizes: dict[str, tuple[str, int]] = {}
+    for key, shape in shapes.items():
+        for dim, size in zip(dims.get(key, ()), shape.shape, strict=True):
+            other, known = sizes.setdefault(dim, (key, size))
+            if size != known:
+                raise ValueError(f"{key!r} has {size} along the dimension {dim!r}, but {other!r} has {known}: name it otherwise in `dims`.")
+    return {key: Column(tuple(shape.shape), str(shape.dtype), dims.get(key, ())) for key, shape in shapes.items()}

@@ -1,0 +1,57 @@
+"""Every Python block of the README and the docs runs, page by page, and so do the examples."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+    """Compilation is most of the time here; the numbers are tested elsewhere."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def blocks(page: Path) -> list[str]:
+    """The code of a page, each block preceded by as many empty lines as put it on its own line numbers."""
+    text = page.read_text()
+    return ["\n" * text[: match.start(1)].count("\n") + match[1] for match in BLOCK.finditer(text)]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    for code in blocks(page):
+        exec(compile(code, str(page), "exec"), namespace)
+
+
+def test_pages_with_code_are_found():
+    names = {page.name for page in WITH_CODE}
+    assert {"README.md", "quickstart.md", "own-network.md", "numerics.md", "concepts.md"} <= names
+
+
+@pytest.mark.parametrize(("script", "words"), [("quickstart.py", "init scale   3"), ("own_network.py", "outcomes: {'stopped': 2}")])
+def test_example(script, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [script, "2"])
+    runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
+    assert words in capsys.readouterr().out
+
+
+def test_readme_begins_with_the_two_commands():
+    found = re.findall(r"^```bash\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert found[:2] == [
+        "python -m pip install -e . && jaxdyn run kernel-vs-adaptive",
+        'python -m pip install -e ".[test]" && pytest',
+    ]

@@ -1,0 +1,123 @@
+"""A lane's bits are its own: neither slot nor neighbours, order, number of devices or fate of others enter them."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ensemble_flows import ONE, decay, fates, net_flow
+
+import jaxdyn as jd
+from jaxdyn.ensemble import run as host
+
+SWEEP = sys.modules["jaxdyn.ensemble.sweep"]
+
+
+def squares(flow, t, params):
+    return jnp.stack([jnp.sum(leaf**2) for leaf in jax.tree.leaves(params)])
+
+
+squares.dims = ("leaf",)
+
+
+def network(seeds, **how):
+    settings = {"t1": 4.0, "record": 5, "observe": {"squares": squares}, "width": 4, "devices": ONE, "progress": False} | how
+    return jd.sweep(net_flow(), seeds, {"model.scale": [0.5, 2.0]}, **settings)
+
+
+def assert_same_bits(a, b):
+    a, b = a.sortby("seed"), b.sortby("seed")
+    assert set(a.variables) == set(b.variables)
+    for name in a.variables:
+        one, two = np.ascontiguousarray(a[name]), np.ascontiguousarray(b[name])
+        assert one.dtype == two.dtype and one.shape == two.shape, name
+        if one.dtype.kind in "fiu":
+            assert one.tobytes() == two.tobytes(), name
+        else:
+            assert (one == two).all(), name
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return network(24)
+
+
+def test_the_order_of_the_seeds_does_not_enter(reference):
+    assert_same_bits(reference, network(np.random.default_rng(0).permutation(24)))
+
+
+def test_the_order_of_the_queue_does_not_enter(reference, monkeypatch):
+    shuffles = []
+
+    def shuffled(problem, seed, cell):
+        shuffles.append(np.random.default_rng(len(shuffles)).permutation(len(seed)))
+        return shuffles[-1]
+
+    monkeypatch.setattr(SWEEP, "order_by_cost", shuffled)
+    for _ in range(3):
+        assert_same_bits(reference, network(24))
+    assert len(shuffles) == 3
+
+
+def test_a_lane_alone_is_a_lane_among_others(reference):
+    for seed in (0, 13, 23):
+        assert_same_bits(reference.sel(seed=[seed]), network([seed]))
+
+
+def test_how_often_the_host_looks_in_does_not_enter(reference, monkeypatch):
+    """Calls of a few iterations, and hardly more rows than slots, which are used over and over again."""
+    monkeypatch.setattr(host, "SECONDS_A_CALL", 0.0)
+    monkeypatch.setattr(host, "FIRST_CALL", 5)
+    monkeypatch.setattr(host, "MAX_ROWS", 1)
+    for _ in range(2):
+        assert_same_bits(reference, network(24))
+
+
+def test_two_devices_give_the_bits_of_one(reference, monkeypatch):
+    """However few lanes there are, and however often they are dealt anew."""
+    assert len(jax.devices()) == 2
+    monkeypatch.setattr(host, "SECONDS_A_CALL", 0.0)
+    monkeypatch.setattr(host, "FIRST_CALL", 5)
+    for seeds in (24, 5, 2):
+        assert_same_bits(reference.sel(seed=range(seeds)), network(seeds, devices=jax.devices()))
+
+
+def test_bad_lanes_never_harm_their_neighbours():
+    """A third of the lanes starts at NaN, a third blows up; the others are, bit for bit, those of a sweep without bad lanes."""
+    how = {"t1": 3.0, "record": 6, "observe": {"loss": jd.measure.loss}, "width": 4, "devices": ONE, "progress": False}
+    bad = jd.sweep(fates(1 / 3, 1 / 3), 30, **how)
+    counts = jd.outcome_counts(bad)
+    assert counts.keys() == {"t1_reached", "diverged", "not_finite_at_start"} and sum(counts.values()) == 30
+    good = bad["seed"].values[bad["outcome"].values == jd.Outcome.t1_reached]
+    assert 5 <= len(good) <= 15
+    clean = jd.sweep(fates(), 30, **how)
+    assert (clean["outcome"] == int(jd.Outcome.t1_reached)).all()
+    assert_same_bits(clean.sel(seed=good), bad.sel(seed=good))
+
+    blown = bad.sel(seed=bad["seed"].values[bad["outcome"].values == jd.Outcome.diverged])
+    # y' = y^3 ends at t* = min 1 / (2 y0^2)
+    start = np.stack([np.asarray(fates(0, 1).init(jax.random.fold_in(jax.random.key(0), int(s)))["y"]) for s in blown["seed"]])
+    np.testing.assert_allclose(blown["t_end"], 0.5 / (start**2).max(axis=1), rtol=1e-3)
+    after = blown["time"].values > blown["t_end"].values[:, None]
+    assert np.array_equal(np.isnan(blown["loss"].values), after) and after.any() and not after.all()
+    assert np.isfinite(blown["params"]).all()
+    lost = bad.sel(seed=bad["seed"].values[bad["outcome"].values == jd.Outcome.not_finite_at_start])
+    assert (lost["t_end"] == 0).all() and np.isnan(lost["loss"]).all() and (lost["num_accepted_steps"] == 0).all()
+
+
+def test_lanes_that_run_out_of_steps_are_kept_with_what_they_reached():
+    flow = decay()
+    ds = jd.sweep(
+        flow, 6, {"max_steps": [3, 1000]}, t1=5.0, record=6, observe={"loss": jd.measure.loss}, width=4, devices=ONE, progress=False
+    )
+    assert jd.outcome_counts(ds) == {"t1_reached": 6, "max_steps": 6}
+    short, whole = ds.isel(max_steps=0), ds.isel(max_steps=1)
+    assert (short["num_accepted_steps"] + short["num_rejected_steps"] == 3).all()
+    late = short["time"].values > short["t_end"].values[:, None]
+    assert np.array_equal(np.isnan(short["loss"].values), late) and late.any()
+    np.testing.assert_array_equal(short["loss"].values[~late], whole["loss"].values[~late])
+    alone = jd.sweep(
+        flow, 6, {"max_steps": [1000, 1001]}, t1=5.0, record=6, observe={"loss": jd.measure.loss}, width=4, devices=ONE, progress=False
+    )
+    assert_same_bits(alone.isel(max_steps=0, drop=True), whole.drop_vars("max_steps"))
