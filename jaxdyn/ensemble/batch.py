@@ -134,10 +134,6 @@ def pool_shapes(which: tuple[Problem, int, int]) -> PyTree:
     return eqx.filter_eval_shape(make, problem)
 
 
-def _select(where: Bool[Array, " slot"], new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(where.reshape(where.shape + (1,) * (a.ndim - 1)), a, b), new, old)
-
-
 def _hand_over(pool: Pool) -> Pool:
     """Writes the small results of the lanes that have ended; their states are written already."""
     row = jnp.where(pool.idle, pool.row, pool.results.outcome.shape[0])
@@ -149,18 +145,36 @@ def _hand_over(pool: Pool) -> Pool:
     return eqx.tree_at(lambda p: (p.results, p.row), pool, (Results(pool.results.states, *new), kept))
 
 
+def _patience(width: int) -> int:
+    """How many slots are idle before they are refilled; so many lanes are started at once."""
+    return max(1, width // 16)
+
+
 def _refill(problem: Problem, queue: Queue, state: tuple) -> tuple:
-    """Idle slots take the next lanes of the queue."""
-    lane_state, values, times, row, idle, position = state
-    place = position + jnp.cumsum(idle) - 1
-    takes = idle & (place < queue.length)
-    place = jnp.where(takes, place, 0)
-    fresh_values = problem.values(queue.cell[place])
-    fresh = jax.vmap(problem.start)(queue.seed[place], fresh_values)
-    fresh_times = problem.all_times(fresh_values, idle.size)
-    lane_state, values = _select(takes, fresh, lane_state), _select(takes, fresh_values, values)
-    times, row = _select(takes, fresh_times, times), jnp.where(takes, queue.row[place], row)
-    return lane_state, values, times, row, idle & ~takes, position + takes.sum()
+    """Idle slots take the next lanes of the queue, a few at a time: a start costs several steps, and is not computed for busy slots."""
+    width = state[4].size
+    some = _patience(width)
+
+    def waits(state: tuple) -> Array:
+        return (state[5] < queue.length) & (state[4].sum() >= some)
+
+    def take(state: tuple) -> tuple:
+        lane_state, values, times, row, idle, position = state
+        place = position + jnp.arange(some)
+        slot = jnp.where(place < queue.length, jnp.nonzero(idle, size=some, fill_value=width)[0], width)
+        place = jnp.where(place < queue.length, place, 0)
+        own = problem.values(queue.cell[place])
+        fresh = (
+            jax.vmap(problem.start)(queue.seed[place], own),
+            own,
+            problem.all_times(own, some),
+            queue.row[place],
+            jnp.zeros(some, bool),
+        )
+        put = jax.tree.map(lambda old, new: old.at[slot].set(new, mode="drop"), (lane_state, values, times, row, idle), fresh)
+        return *put, jnp.minimum(position + some, queue.length)
+
+    return jax.lax.while_loop(waits, take, state)
 
 
 def _write_states(problem: Problem, pool: Pool, stretch: PyTree) -> Pool:
@@ -194,7 +208,7 @@ def _write_states(problem: Problem, pool: Pool, stretch: PyTree) -> Pool:
 
 def _advance(problem: Problem, pool: Pool, queue: Queue, limit: Int[Array, ""], more: Bool[Array, ""]) -> tuple[Pool, Int[Array, ""]]:
     width = pool.idle.shape[0]
-    patience = max(1, width // 16)
+    patience = _patience(width)
 
     def going(carry: tuple) -> Array:
         pool, position, iteration = carry
