@@ -34,8 +34,7 @@ def square_wave(n: int = 10, low: float = -1.0, high: float = 1.0, periods: floa
     runs = round(2 * periods)
     if runs != 2 * periods or not 1 <= runs <= n:
         raise ValueError(
-            f"periods must be a multiple of 1/2 from 1/2 to n/2 = {n / 2:g}, so that every half period has a sample;"
-            f" {periods} was given."
+            f"periods must be a multiple of 1/2 from 1/2 to n/2 = {n / 2:g}, so that every half period has a sample; {periods} was given."
         )
     return Samples(x, np.where(np.arange(n) * runs // n % 2 == 0, high, low).astype(float), "square_wave")
 

@@ -118,9 +118,7 @@ class Activation(eqx.Module):
         if self.slopes is None:
             raise ValueError(f"{self.name} has no gates; use relu or leaky_relu, or leave the gates out.")
         if jnp.shape(gates) != jnp.shape(z):
-            raise ValueError(
-                f"gates must have the shape of the pre-activations, {jnp.shape(z)}; {jnp.shape(gates)} was given."
-            )
+            raise ValueError(f"gates must have the shape of the pre-activations, {jnp.shape(z)}; {jnp.shape(gates)} was given.")
         negative, positive = self.slopes
         gates = jnp.asarray(gates, dtype=z.dtype)
         return z * gates if (negative, positive) == (0.0, 1.0) else z * (negative + (positive - negative) * gates)

@@ -102,7 +102,6 @@ def batch_of_inputs(x: Any, dim: int, dtype: Any) -> Float[Array, "sample dim"]:
     """
     if jnp.ndim(x) != 2 or jnp.shape(x)[1] != dim:
         raise ValueError(
-            f"x must have the shape (sample, {dim}), one row a sample; {jnp.shape(x)} was given: reshape x or set the"
-            " model's dim."
+            f"x must have the shape (sample, {dim}), one row a sample; {jnp.shape(x)} was given: reshape x or set the model's dim."
         )
     return jnp.asarray(x, dtype=dtype)

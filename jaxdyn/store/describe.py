@@ -101,7 +101,8 @@ def _names(code: types.CodeType) -> set[str]:
 
 def _describe_function(function: types.FunctionType, inner: Any) -> dict[str, Any]:
     digest = hashlib.sha256(repr(_code(function.__code__, function.__doc__)).encode()).hexdigest()[:16]
-    found: dict[str, Any] = {"function": f"{function.__module__}.{function.__qualname__}", "code": digest}
+    # without its module: a script's functions have another one when they are imported
+    found: dict[str, Any] = {"function": function.__qualname__, "code": digest}
     if function.__closure__:
         found["closure"] = [inner(_contents(cell)) for cell in function.__closure__]
     if function.__defaults__ or function.__kwdefaults__:

@@ -26,9 +26,7 @@ def by_loops(params, x, act, alpha, multiplier):
 
 @pytest.mark.parametrize(("scaling", "alpha"), [("one", 1.0), ("sqrt", 5**0.5), ("linear", 5.0)])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(
-    ("name", "act"), [("relu^2", lambda z: max(z, 0.0) ** 2), ("leaky_relu:0.3", lambda z: z if z > 0 else 0.3 * z)]
-)
+@pytest.mark.parametrize(("name", "act"), [("relu^2", lambda z: max(z, 0.0) ** 2), ("leaky_relu:0.3", lambda z: z if z > 0 else 0.3 * z)])
 def test_formula(scaling, alpha, bias, name, act):
     model = TwoLayer(5, 3, bias, name, scaling, output_multiplier=1.7)
     params = model.init(jr.key(1))
@@ -114,9 +112,7 @@ def test_antisymmetric_start_is_zero(extra):
 
 @pytest.mark.parametrize("balanced", [False, True])
 def test_knots_are_uniform(balanced):
-    model = TwoLayer(
-        20_000, scale_a=2.0, init_scale=0.5, scale_b=77.0, knots=(-3.0, 1.0), balanced=balanced, delta=-float(balanced)
-    )
+    model = TwoLayer(20_000, scale_a=2.0, init_scale=0.5, scale_b=77.0, knots=(-3.0, 1.0), balanced=balanced, delta=-float(balanced))
     params = model.init(jr.key(5))
     a = np.asarray(params["a"][:, 0])
     knots = np.sort(params["b"] / a)
@@ -196,9 +192,7 @@ def test_scales_are_leaves_that_neither_recompile_nor_stop_vmap():
         return model.apply(model.init(key), X)
 
     values = jnp.array([0.5, 1.0, 2.0])
-    one_by_one = [
-        outputs(TwoLayer(4, 3, init_scale=float(s), output_multiplier=10 * s), jr.key(0)) for s in np.asarray(values)
-    ]
+    one_by_one = [outputs(TwoLayer(4, 3, init_scale=float(s), output_multiplier=10 * s), jr.key(0)) for s in np.asarray(values)]
     assert traces == 1
 
     def with_scale(s):

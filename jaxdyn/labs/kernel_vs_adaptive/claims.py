@@ -140,17 +140,21 @@ def _curvature(s: Settings, found: dict[str, xr.Dataset]) -> Claim:
     """The curvature at a knot is proportional to the change of c / |a| there; each orientation by itself."""
     ds = found["regimes"].isel(delta=0)
     seeds = ds["seed"].values
-    start, m = starts(s, s.kernel_delta, seeds), s.width
-    x = square(s).x[:, 0]
+    start, m = starts(s, s.kernel_delta, seeds), s.neurons
+    x = np.asarray(square(s).x[:, 0])
     at_samples, at_middle = [], []
     for k in range(len(seeds)):
         c_end = ds["params"].values[k][2 * m : 3 * m]
         a, b, c = start["a"][k, :, 0], start["b"][k], start["c"][k]
         for sign in (1, -1):
             mine = np.sign(a) == sign
-            found_ = measure.second_derivative_residual((b / a)[mine], ((c_end - c) / np.abs(a))[mine], np.asarray(x))
-            at_samples.append(found_.at_samples)
-            at_middle.append(found_.at_midpoints)
+            if mine.sum() <= len(x) + 2:  # too few for a fit; with none at all the claim is not tested
+                continue
+            left = measure.second_derivative_residual((b / a)[mine], ((c_end - c) / np.abs(a))[mine], x)
+            at_samples.append(left.at_samples)
+            at_middle.append(left.at_midpoints)
+    if not at_samples:
+        at_samples = at_middle = [np.nan]
     value, error = _median(np.asarray(at_samples))
     other = float(np.median(at_middle))
     return _claim(

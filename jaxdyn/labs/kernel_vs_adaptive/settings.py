@@ -20,7 +20,7 @@ class Settings:
     seeds: int = _setting(64, "seeds for every regime and every claim; the phase picture takes a quarter")
     samples: int = _setting(10, "points of the square wave on [-1, 1]")
     periods: float = _setting(1.5, "periods of the square wave")
-    width: int = _setting(64, "neurons")
+    neurons: int = _setting(64, "width of the network")
     reach: float = _setting(1.2, "at the start the knots are uniform on [-reach, reach]")
     init_scale: float = _setting(1.0, "multiplies the start of all weights")
     kernel_delta: float = _setting(-1000.0, "imbalance of the kernel regime")
@@ -43,8 +43,8 @@ class Settings:
         """
         if not isinstance(self.seeds, int) or self.seeds < 2:
             raise ValueError(f"seeds={self.seeds} must be an integer of at least 2, so that there is a spread to report.")
-        if self.width < 2 or self.width % 2:
-            raise ValueError(f"width={self.width} must be even and at least 2.")
+        if not isinstance(self.neurons, int) or self.neurons < 2:
+            raise ValueError(f"neurons={self.neurons} must be an integer of at least 2.")
         if self.kernel_delta >= 0 or self.intermediate_delta >= 0 or self.adaptive_delta < 0:
             raise ValueError("the kernel and intermediate regimes need a negative delta, the adaptive one delta >= 0.")
         for name in ("init_scale", "scaled_time", "adaptive_time", "rtol", "phase_time", "reach"):

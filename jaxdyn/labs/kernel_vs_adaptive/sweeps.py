@@ -38,7 +38,7 @@ def square(s: Settings) -> data.Samples:
 
 def network(s: Settings, **more: object) -> models.TwoLayer:
     """The network of the regimes, balanced to a given delta."""
-    return models.TwoLayer(width=s.width, balanced=True, knots=(-s.reach, s.reach), init_scale=s.init_scale, **more)  # pyright: ignore[reportArgumentType]
+    return models.TwoLayer(width=s.neurons, balanced=True, knots=(-s.reach, s.reach), init_scale=s.init_scale, **more)  # pyright: ignore[reportArgumentType]
 
 
 def regimes(s: Settings) -> dict[str, float]:

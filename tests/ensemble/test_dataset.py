@@ -1,0 +1,74 @@
+"""Datasets: statistics over seeds, parameters back, outcomes."""
+
+import jax
+import numpy as np
+import pytest
+import xarray as xr
+from ensemble_flows import ONE, decay, net_flow
+
+import jaxdyn as jd
+
+
+def normals(seeds=400):
+    rng = np.random.default_rng(5)
+    values = rng.normal(size=(2, seeds, 3))
+    variables = {"x": (("scale", "seed", "time"), values), "n": (("seed",), np.arange(seeds)), "params": (("seed", "param"), np.ones((seeds, 2)))}
+    return xr.Dataset(variables, coords={"scale": [0.1, 1.0], "seed": np.arange(seeds), "time": [0.0, 1.0, 2.0]}, attrs={"settings": "{}"})
+
+
+def test_quantiles_are_those_of_numpy():
+    ds = normals()
+    found = jd.summarise(ds, quantiles=(0.25, 0.5, 0.9), bootstrap=2)
+    assert found["x"].dims == ("quantile", "scale", "time") and set(found.data_vars) == {"x", "x_stderr"}
+    np.testing.assert_allclose(found["x"], np.quantile(ds["x"].values, (0.25, 0.5, 0.9), axis=1), rtol=1e-14)
+    assert found["scale"].values.tolist() == [0.1, 1.0] and found.attrs == ds.attrs
+
+
+def test_the_error_of_a_median_of_normals():
+    """It is sqrt(pi / 2 / n) for large n (Cramer 1946, section 28.5)."""
+    errors = jd.summarise(normals())["x_stderr"].values
+    assert errors.shape == (2, 3)
+    np.testing.assert_allclose(errors, np.sqrt(np.pi / 2 / 400), rtol=0.3)
+
+
+def test_lanes_without_a_value_are_left_out():
+    ds = normals(40)
+    ds["x"].values[0, ::2, 0] = np.nan
+    ds["x"].values[1, :, 2] = np.nan
+    found = jd.summarise(ds, bootstrap=50)
+    np.testing.assert_allclose(found["x"].values[1, 0, 0], np.median(ds["x"].values[0, 1::2, 0]))
+    assert np.isnan(found["x"].values[:, 1, 2]).all() and np.isnan(found["x_stderr"].values[1, 2])
+    assert np.isfinite(found["x_stderr"].values[0]).all()
+
+
+@pytest.mark.parametrize("wrong", [{"quantiles": (1.5,)}, {"quantiles": ()}, {"bootstrap": 1}])
+def test_statistics_that_make_no_sense(wrong):
+    with pytest.raises(ValueError, match="must lie in"):
+        jd.summarise(normals(4), **wrong)
+
+
+def test_parameters_come_back_as_the_flow_wants_them():
+    flow, how = net_flow(), {"record": 2, "width": 8, "devices": ONE, "progress": False, "t1": 1e-9}
+    ds = jd.sweep(flow, 3, {"model.scale": [0.5, 2.0]}, **how)
+    for scale in (0.5, 2.0):
+        start = jd.flows.GradientFlow(type(flow.model)(4, scale), flow.loss_function, flow.data).init(jax.random.fold_in(jax.random.key(0), 2))
+        found = jd.final_params(ds, flow, 2, scale=scale)
+        assert found.keys() == start.keys()
+        for name in start:
+            np.testing.assert_allclose(found[name], start[name], atol=1e-7)
+    with pytest.raises(ValueError, match="by scale, not by nothing"):
+        jd.final_params(ds, flow, 2)
+    with pytest.raises(ValueError, match="no lane with seed=9"):
+        jd.final_params(ds, flow, 9, scale=0.5)
+    with pytest.raises(ValueError, match="no lane with seed=2"):
+        jd.final_params(ds, flow, 2, scale=0.7)
+    with pytest.raises(ValueError, match="cell's static settings"):
+        jd.final_params(ds, net_flow(3), 2, scale=0.5)
+    assert jd.outcome_counts(ds) == {"t1_reached": 6}
+
+
+def test_a_dataset_can_be_written_and_read(tmp_path):
+    ds = jd.sweep(decay(), 3, {"rate": [1.0, 2.0]}, t1=1.0, record=2, width=8, devices=ONE, progress=False)
+    ds.to_zarr(tmp_path / "copy.zarr")
+    again = xr.open_zarr(tmp_path / "copy.zarr").load()
+    assert again.equals(ds) and again.attrs["convention"] == ds.attrs["convention"]

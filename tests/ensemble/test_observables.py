@@ -1,0 +1,91 @@
+"""What is recorded along the way and at the end, against `solve`."""
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from ensemble_flows import ONE, ROOT, Net, assert_lane_is, net_flow, solved
+
+import jaxdyn as jd
+
+
+def moved(flow, t, params, start):
+    return jnp.stack([jnp.sum((params[name] - start[name]) ** 2) for name in ("a", "c")])
+
+
+moved.dims = ("layer",)
+
+
+def table(flow, t, params):
+    return jnp.outer(params["a"], params["c"])
+
+
+def count(flow, t, params):
+    return jnp.sum(params["a"] > 0)
+
+
+HELD_OUT = jd.measure.HeldOutLoss(jd.data.square_wave(n=8, periods=2))
+WATCH = {"loss": jd.measure.loss, "moved": moved, "table": table, "count": count, "held_out": HELD_OUT}
+STOP = (jd.LossBelow(0.5), jd.GradientNormBelow(1e-3))
+
+
+@pytest.fixture(scope="module")
+def ds():
+    return jd.sweep(net_flow(), 12, t1=30.0, record=8, observe=WATCH, stop=STOP, width=4, devices=ONE, progress=False)
+
+
+def test_lanes_that_stop_early_are_those_of_solve(ds):
+    """Some lanes reach the loss, some come to rest, some do neither; each is recorded up to its own end."""
+    counts = jd.outcome_counts(ds)
+    assert len(counts) > 1 and "stopped" in counts, counts
+    for seed in range(12):
+        sol = solved(net_flow(), seed, 30.0, record=8, observe=WATCH, stop=STOP)
+        assert_lane_is(ds.sel(seed=seed), sol, WATCH, rtol=1e-9, atol=1e-9)
+    late = ds["time"].values > ds["t_end"].values[:, None]
+    assert late.any()
+    for name in WATCH:
+        missing = np.isnan(ds[name].values).reshape(*late.shape, -1)
+        assert np.array_equal(missing.all(axis=-1), late) and np.array_equal(missing.any(axis=-1), late)
+
+
+def test_the_end_is_observed_too(ds):
+    flow = net_flow()
+    for seed in range(12):
+        params, start = jd.final_params(ds, flow, seed), flow.init(jr.fold_in(ROOT, seed))
+        t = float(ds["t_end"].sel(seed=seed))
+        for name, function in WATCH.items():
+            expected = function(flow, t, params, start) if name == "moved" else function(flow, t, params)
+            np.testing.assert_allclose(ds[f"{name}_end"].sel(seed=seed), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_dims_and_dtypes(ds):
+    assert ds["moved"].dims == ("seed", "time", "layer") and ds["moved_end"].dims == ("seed", "layer")
+    assert ds["table"].dims == ("seed", "time", "table_0", "table_1")
+    assert ds["count"].dtype == float, "counts need NaN after a lane's end"
+    assert ds["params"].dims == ("seed", "param") and ds["param"].values[:2].tolist() == ["a[0]", "a[1]"]
+    assert "gates" not in ds
+
+
+def test_held_out_loss_by_hand(ds):
+    params = jd.final_params(ds, net_flow(), 3)
+    x, y = np.asarray(HELD_OUT.samples.x)[:, 0], np.asarray(HELD_OUT.samples.y)
+    f = np.tanh(np.outer(x, params["a"])) @ np.asarray(params["c"])
+    np.testing.assert_allclose(ds["held_out_end"].sel(seed=3), 0.5 * np.sum((f - y) ** 2), rtol=1e-12)
+
+
+def test_gates_of_a_network_with_kinks():
+    flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=3), jd.losses.mean_square, jd.data.sinusoid(n=4))
+    ds = jd.sweep(flow, 3, t1=0.5, record=2, rtol=1e-3, width=4, devices=ONE, progress=False)
+    assert ds["gates"].dims == ("seed", "sample", "hidden")
+    for seed in range(3):
+        p = jd.final_params(ds, flow, seed)
+        expected = np.asarray(flow.data.x) @ np.asarray(p["a"]).T - np.asarray(p["b"]) > 0
+        np.testing.assert_array_equal(ds["gates"].sel(seed=seed), expected)
+
+
+def test_times_of_ones_own():
+    net = jd.flows.GradientFlow(Net(4), jd.losses.square, jd.data.sinusoid(n=5))
+    times = [0.0, 0.3, 0.3, 2.0]
+    ds = jd.sweep(net, 3, t1=2.5, record=times, observe={"loss": jd.measure.loss}, width=4, devices=ONE, progress=False)
+    assert ds["time"].values.tolist() == times
+    assert_lane_is(ds.sel(seed=2), solved(net, 2, 2.5, record=times, observe={"loss": jd.measure.loss}), ["loss"])
