@@ -26,7 +26,7 @@ SLOTS = 8
 def main() -> None:
     asked = arguments(__doc__ or "")
     pin()
-    seeds, t1, repeats = (64, 10.0, 1) if asked.quick else (64, 30.0, 3)
+    seeds, t1, repeats = 64, 10.0, 1 if asked.quick else 3
     scales = np.geomspace(0.1, 40.0, 8)
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=32, activation="tanh"), jd.losses.square, jd.data.sinusoid(n=10))
     found = {}

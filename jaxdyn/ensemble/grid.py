@@ -73,8 +73,8 @@ class Axis(NamedTuple):
 class Group(NamedTuple):
     """Cells that share a compilation.
 
-    `flow` and `settings` are those of the first, `moving` and `table` the leaves in which they differ (a leading axis `cell`, padded), `cells`
-    their indices into the axes, `ends` their end times.
+    `flow` and `settings` are those of the first, `moving` and `table` the leaves in which they differ (leading axis `cell`, padded),
+    `cells` their indices into the axes, `ends` their end times.
     """
 
     flow: Any
@@ -131,11 +131,11 @@ def replaced(tree: Any, values: Mapping[str, Any]) -> Any:
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if not dataclasses.is_dataclass(tree) or isinstance(tree, type):
         raise ValueError(f"{type(tree).__name__} cannot be varied: make it an equinox.Module.")
-    fields = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)} | new
-    takes = inspect.signature(type(tree)).parameters
+    fields = {field.name: getattr(tree, field.name) for field in dataclasses.fields(tree)}
     if not set(new) <= set(fields):
         raise ValueError(f"{', '.join(sorted(set(new) - set(fields)))} of {type(tree).__name__} is no field, so it cannot be varied.")
-    if set(takes) == set(fields):
+    fields |= new
+    if set(inspect.signature(type(tree)).parameters) == set(fields):
         try:
             return type(tree)(**fields)
         except TypeError as error:

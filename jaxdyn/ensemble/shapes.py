@@ -1,5 +1,6 @@
 """What can be learnt of a flow from shapes alone, and learnt once: a second sweep traces nothing again."""
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from typing import Any
@@ -8,6 +9,7 @@ import equinox as eqx
 import jax
 
 from ..solve import check_flow
+from ..solve.settings import check_params
 
 REMEMBERED = 64
 
@@ -56,5 +58,8 @@ def like_start(flow_and_key: tuple[Any, Any]) -> Any:
     if not callable(getattr(flow, "init", None)):
         raise ValueError("a sweep starts every seed with flow.init(key), which this flow lacks.")
     like = eqx.filter_eval_shape(lambda f, k: f.init(k), flow, key)
+    if sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like)) == 0:
+        raise ValueError("flow.init(key) gives no parameters: the network needs a width and inputs of at least 1.")
+    check_params(like)
     check_flow(flow, like)
     return like

@@ -198,7 +198,7 @@ def _check_key(key: Any) -> PRNGKeyArray:
     try:
         jr.fold_in(key, 0)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"key={key!r:.60} is not a single random key: make one with jax.random.key(0).") from error
+        raise ValueError(f"key={' '.join(repr(key).split()):.60} is not a single random key: make one with jax.random.key(0).") from error
     return key
 
 
@@ -252,8 +252,8 @@ def _new_store(
 ) -> LaneStore:
     params = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(problem.like))
     width = choose_width(lanes, params, devices) if width is None else int(width)
-    # what a kill may lose, against a file for each variable and block
-    block = 256 if in_memory else int(np.clip(width * len(devices), 8, 256))
+    # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
+    block = 256 if in_memory else int(np.clip(max(width * len(devices), lanes // 64), 8, 256))
     attributes = {
         "width": width,
         "devices": len(devices),

@@ -17,7 +17,7 @@ from .describe import first_difference
 
 FORMAT = 1
 NEW = {"format": "not whole yet"}
-"""Attributes of a group while its arrays are made: a kill then leaves nothing to go on from. (Copied for use: Zarr keeps the dictionary.)"""
+"""Attributes of a group while its arrays are made: a kill leaves nothing to go on from. Used as a copy: Zarr keeps it."""
 
 
 class Column(NamedTuple):

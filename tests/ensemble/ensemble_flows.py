@@ -37,7 +37,7 @@ def decay(rate=1.0, power=1):
 
 
 class Fates(eqx.Module):
-    """Lanes whose fate is drawn with their start: a share `spoil` starts at NaN, a share `blow` follows y' = y^3 and blows up, the rest y' = -y."""
+    """Lanes with a drawn fate: a share `spoil` starts at NaN, a share `blow` follows y' = y^3 and blows up, the rest y' = -y."""
 
     spoil: jax.Array
     blow: jax.Array

@@ -12,7 +12,11 @@ import jaxdyn as jd
 def normals(seeds=400):
     rng = np.random.default_rng(5)
     values = rng.normal(size=(2, seeds, 3))
-    variables = {"x": (("scale", "seed", "time"), values), "n": (("seed",), np.arange(seeds)), "params": (("seed", "param"), np.ones((seeds, 2)))}
+    variables = {
+        "x": (("scale", "seed", "time"), values),
+        "n": (("seed",), np.arange(seeds)),
+        "params": (("seed", "param"), np.ones((seeds, 2))),
+    }
     return xr.Dataset(variables, coords={"scale": [0.1, 1.0], "seed": np.arange(seeds), "time": [0.0, 1.0, 2.0]}, attrs={"settings": "{}"})
 
 
@@ -51,7 +55,9 @@ def test_parameters_come_back_as_the_flow_wants_them():
     flow, how = net_flow(), {"record": 2, "width": 8, "devices": ONE, "progress": False, "t1": 1e-9}
     ds = jd.sweep(flow, 3, {"model.scale": [0.5, 2.0]}, **how)
     for scale in (0.5, 2.0):
-        start = jd.flows.GradientFlow(type(flow.model)(4, scale), flow.loss_function, flow.data).init(jax.random.fold_in(jax.random.key(0), 2))
+        start = jd.flows.GradientFlow(type(flow.model)(4, scale), flow.loss_function, flow.data).init(
+            jax.random.fold_in(jax.random.key(0), 2)
+        )
         found = jd.final_params(ds, flow, 2, scale=scale)
         assert found.keys() == start.keys()
         for name in start:

@@ -26,7 +26,7 @@ def count(flow, t, params):
 
 HELD_OUT = jd.measure.HeldOutLoss(jd.data.square_wave(n=8, periods=2))
 WATCH = {"loss": jd.measure.loss, "moved": moved, "table": table, "count": count, "held_out": HELD_OUT}
-STOP = (jd.LossBelow(0.5), jd.GradientNormBelow(1e-3))
+STOP = (jd.LossBelow(0.01), jd.GradientNormBelow(0.05))
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +37,12 @@ def ds():
 def test_lanes_that_stop_early_are_those_of_solve(ds):
     """Some lanes reach the loss, some come to rest, some do neither; each is recorded up to its own end."""
     counts = jd.outcome_counts(ds)
-    assert len(counts) > 1 and "stopped" in counts, counts
+    assert counts.keys() == {"stopped", "converged", "t1_reached"}, counts
     for seed in range(12):
         sol = solved(net_flow(), seed, 30.0, record=8, observe=WATCH, stop=STOP)
-        assert_lane_is(ds.sel(seed=seed), sol, WATCH, rtol=1e-9, atol=1e-9)
+        # step sizes follow the rounding of error estimates, and where a rule is met follows them
+        sharp = 1e-12 if sol.fate == jd.Outcome.t1_reached else 1e-6
+        assert_lane_is(ds.sel(seed=seed), sol, WATCH, sharp, sharp)
     late = ds["time"].values > ds["t_end"].values[:, None]
     assert late.any()
     for name in WATCH:

@@ -64,9 +64,7 @@ def test_atol_follows_rtol_unless_it_is_named():
 
 
 def test_shapes_that_differ_are_padded_and_not_cut():
-    """Width, data and activation together need a compilation each, with NaN beyond the smaller shapes; a penalty that the flow did not
-    have needs none.
-    """
+    """Width, data and activation together need a compilation each, with NaN beyond the smaller shapes; a new penalty needs none."""
     data = [jd.data.sinusoid(n=4), jd.data.square_wave(n=6, periods=1.5)]
     watch = {"outputs": jd.measure.outputs}
     over = {("model.width", "data", "model.shape"): [(2, data[0], "tanh"), (3, data[1], "sin")], "weight_decay": [0.1, 1.0]}

@@ -43,20 +43,18 @@ class Plain:
 
 def settings():
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=3), jd.losses.logistic, jd.data.square_wave(n=30, periods=5))
-    return describe(
-        {
-            "flow": flow,
-            "rules": [jd.LossBelow(1e-6), jd.StopWhen(lambda flow, t, y: str(t) in {"a", "b", "c", "d"}), Plain(3)],
-            "set": {"x", "y", "z"},
-            "jitted": jax.jit(lambda x: x + 1),
-            "partial": functools.partial(jnp.sum, axis=0),
-            "held out": jd.measure.HeldOutLoss(jd.data.sinusoid(n=4)),
-            "key": jax.random.key(3),
-            "ufunc": np.sin,
-            "colour": Colour.red,
-            "global": lambda x: FACTOR * x,
-        }
-    )
+    return describe({
+        "flow": flow,
+        "rules": [jd.LossBelow(1e-6), jd.StopWhen(lambda flow, t, y: str(t) in {"a", "b", "c", "d"}), Plain(3)],
+        "set": {"x", "y", "z"},
+        "jitted": jax.jit(lambda x: x + 1),
+        "partial": functools.partial(jnp.sum, axis=0),
+        "held out": jd.measure.HeldOutLoss(jd.data.sinusoid(n=4)),
+        "key": jax.random.key(3),
+        "ufunc": np.sin,
+        "colour": Colour.red,
+        "global": lambda x: FACTOR * x,
+    })
 
 
 def test_two_processes_agree():

@@ -21,13 +21,8 @@ def unbroken():
     return run(None, SEEDS)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
-def begin(out, cache):
-    command = [sys.executable, store_runs.__file__, str(out), str(SEEDS), str(cache)]
+def begin(out):
+    command = [sys.executable, store_runs.__file__, str(out), str(SEEDS)]
     quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}  # XLA's remarks on programs from the cache would fill the pipe
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=quiet)
     assert process.stdout.readline() == "begun\n"
@@ -35,9 +30,9 @@ def begin(out, cache):
 
 
 @pytest.fixture(scope="module")
-def duration(tmp_path_factory, cache, unbroken):
-    """How long the sweep takes in a process of its own, compiled already, from its call to its end."""
-    process = begin(tmp_path_factory.mktemp("timing") / "run.zarr", cache)
+def duration(tmp_path_factory, unbroken):
+    """How long the sweep takes in a process of its own, once it is compiled."""
+    process = begin(tmp_path_factory.mktemp("timing") / "run.zarr")
     begun = time.monotonic()
     assert process.stdout.read() == "done\n" and process.wait() == 0, process.stderr.read()
     return time.monotonic() - begun
@@ -51,17 +46,17 @@ def blocks_done(out: Path) -> tuple[int, int]:
     return int(np.count_nonzero(marks)), len(marks)
 
 
-def kill_after(out, cache, seconds):
-    process = begin(out, cache)
+def kill_after(out, seconds):
+    process = begin(out)
     time.sleep(seconds)
     process.kill()
     process.wait()
     return blocks_done(out)
 
 
-def test_three_kills_of_one_run(tmp_path, cache, duration, unbroken):
+def test_three_kills_of_one_run(tmp_path, duration, unbroken):
     out = tmp_path / "run.zarr"
-    seen = [kill_after(out, cache, share * duration) for share in np.random.default_rng(0).uniform(0.0, 0.5, 3)]
+    seen = [kill_after(out, share * duration) for share in np.random.default_rng(0).uniform(0.0, 0.5, 3)]
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert any(0 < done < blocks for done, blocks in seen), seen
     assert_same_bits(run(out, SEEDS), unbroken)
@@ -69,18 +64,18 @@ def test_three_kills_of_one_run(tmp_path, cache, duration, unbroken):
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(tmp_path, cache, duration, unbroken):
+def test_ten_kills_at_random_moments(tmp_path, duration, unbroken):
     seen = []
     for number, share in enumerate(np.random.default_rng(1).uniform(0, 1, 10)):
         out = tmp_path / f"{number}.zarr"
-        seen.append(kill_after(out, cache, share * duration))
+        seen.append(kill_after(out, share * duration))
         assert_same_bits(run(out, SEEDS), unbroken)
     assert any(0 < done < blocks for done, blocks in seen), seen
 
 
-def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path, cache, unbroken):
+def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path, unbroken):
     out = tmp_path / "run.zarr"
-    process = begin(out, cache)
+    process = begin(out)
     until = time.monotonic() + 60
     while blocks_done(out)[0] == 0 and time.monotonic() < until:
         time.sleep(0.02)
