@@ -13,6 +13,8 @@ from jaxdyn.solve import flat
 ROOT = jr.key(0)
 ONE = jax.devices()[:1]
 """For sweeps that are not about devices."""
+HOW = {"t1": 4.0, "record": 5, "width": 4, "devices": ONE, "progress": False}
+"""Tests that all say `sweep(net_flow(), ..., {"model.scale": ...}, **HOW)` share one compilation."""
 
 
 class Decay(eqx.Module):

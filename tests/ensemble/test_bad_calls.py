@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ensemble_flows import Decay, Net, decay, net_flow
+from ensemble_flows import HOW, Decay, Net, net_flow
 
 import jaxdyn as jd
 
@@ -155,5 +155,6 @@ def test_data_that_are_not_finite():
 
 
 def test_what_looks_wrong_and_is_right():
-    ds = jd.sweep(decay(), np.int64(2), {"rate": (1, 2)}, t1=1, record=[0, 1], progress=False, width=np.int64(4), devices=jax.devices()[:1])
-    assert ds["rate"].values.tolist() == [1, 2] and ds["time"].values.tolist() == [0.0, 1.0]
+    how = HOW | {"t1": 4, "width": np.int64(4), "record": np.int64(5)}
+    ds = jd.sweep(net_flow(), np.int64(2), {"model.scale": (1, 2)}, **how)
+    assert ds["scale"].values.tolist() == [1, 2] and ds["time"].values[-1] == 4.0

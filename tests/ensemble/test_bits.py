@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ensemble_flows import ONE, decay, fates, net_flow
+from ensemble_flows import HOW, ONE, fates, net_flow
 
 import jaxdyn as jd
 from jaxdyn.ensemble import run as host
@@ -22,8 +22,7 @@ squares.dims = ("leaf",)
 
 
 def network(seeds, **how):
-    settings = {"t1": 4.0, "record": 5, "observe": {"squares": squares}, "width": 4, "devices": ONE, "progress": False} | how
-    return jd.sweep(net_flow(), seeds, {"model.scale": [0.5, 2.0]}, **settings)
+    return jd.sweep(net_flow(), seeds, {"model.scale": [0.5, 2.0]}, **(HOW | {"observe": {"squares": squares}} | how))
 
 
 def assert_same_bits(a, b):
@@ -83,41 +82,35 @@ def test_two_devices_give_the_bits_of_one(reference, monkeypatch):
         assert_same_bits(reference.sel(seed=range(seeds)), network(seeds, devices=jax.devices()))
 
 
+def of(ds, outcome):
+    return ds.sel(seed=ds["seed"].values[ds["outcome"].values == outcome])
+
+
 def test_bad_lanes_never_harm_their_neighbours():
-    """A third of the lanes starts at NaN, a third blows up; the others are, bit for bit, those of a sweep without bad lanes."""
+    """Lanes start at NaN, blow up or run out of steps; the others are, bit for bit, those of a sweep without bad lanes."""
     how = {"t1": 3.0, "record": 6, "observe": {"loss": jd.measure.loss}, "width": 4, "devices": ONE, "progress": False}
-    bad = jd.sweep(fates(1 / 3, 1 / 3), 30, **how)
+    both = jd.sweep(fates(1 / 3, 1 / 3), 30, {"max_steps": [5, 10**5]}, **how)
+    short, bad = both.isel(max_steps=0, drop=True), both.isel(max_steps=1, drop=True)
     counts = jd.outcome_counts(bad)
     assert counts.keys() == {"t1_reached", "diverged", "not_finite_at_start"} and sum(counts.values()) == 30
-    good = bad["seed"].values[bad["outcome"].values == jd.Outcome.t1_reached]
-    assert 5 <= len(good) <= 15
-    clean = jd.sweep(fates(), 30, **how)
+    good = of(bad, jd.Outcome.t1_reached)
+    assert 5 <= good.sizes["seed"] <= 15
+    clean = jd.sweep(fates(), 30, {"max_steps": [10**5, 10**6]}, **how)
     assert (clean["outcome"] == int(jd.Outcome.t1_reached)).all()
-    assert_same_bits(clean.sel(seed=good), bad.sel(seed=good))
+    assert_same_bits(clean.isel(max_steps=0, drop=True).sel(seed=good["seed"].values), good)
 
-    blown = bad.sel(seed=bad["seed"].values[bad["outcome"].values == jd.Outcome.diverged])
+    blown = of(bad, jd.Outcome.diverged)
     # y' = y^3 ends at t* = min 1 / (2 y0^2)
     start = np.stack([np.asarray(fates(0, 1).init(jax.random.fold_in(jax.random.key(0), int(s)))["y"]) for s in blown["seed"]])
     np.testing.assert_allclose(blown["t_end"], 0.5 / (start**2).max(axis=1), rtol=1e-3)
-    after = blown["time"].values > blown["t_end"].values[:, None]
-    assert np.array_equal(np.isnan(blown["loss"].values), after) and after.any() and not after.all()
     assert np.isfinite(blown["params"]).all()
-    lost = bad.sel(seed=bad["seed"].values[bad["outcome"].values == jd.Outcome.not_finite_at_start])
+    lost = of(bad, jd.Outcome.not_finite_at_start)
     assert (lost["t_end"] == 0).all() and np.isnan(lost["loss"]).all() and (lost["num_accepted_steps"] == 0).all()
-
-
-def test_lanes_that_run_out_of_steps_are_kept_with_what_they_reached():
-    flow = decay()
-    ds = jd.sweep(
-        flow, 6, {"max_steps": [3, 1000]}, t1=5.0, record=6, observe={"loss": jd.measure.loss}, width=4, devices=ONE, progress=False
-    )
-    assert jd.outcome_counts(ds) == {"t1_reached": 6, "max_steps": 6}
-    short, whole = ds.isel(max_steps=0), ds.isel(max_steps=1)
-    assert (short["num_accepted_steps"] + short["num_rejected_steps"] == 3).all()
-    late = short["time"].values > short["t_end"].values[:, None]
-    assert np.array_equal(np.isnan(short["loss"].values), late) and late.any()
-    np.testing.assert_array_equal(short["loss"].values[~late], whole["loss"].values[~late])
-    alone = jd.sweep(
-        flow, 6, {"max_steps": [1000, 1001]}, t1=5.0, record=6, observe={"loss": jd.measure.loss}, width=4, devices=ONE, progress=False
-    )
-    assert_same_bits(alone.isel(max_steps=0, drop=True), whole.drop_vars("max_steps"))
+    cropped = of(short, jd.Outcome.max_steps)
+    assert cropped.sizes["seed"] > 10
+    assert (cropped["num_accepted_steps"] + cropped["num_rejected_steps"] == 5).all()
+    for part in (blown, cropped):
+        late = part["time"].values > part["t_end"].values[:, None]
+        assert np.array_equal(np.isnan(part["loss"].values), late) and late.any() and not late.all()
+    same = bad.sel(seed=cropped["seed"].values)["loss"].values
+    np.testing.assert_array_equal(cropped["loss"].values[~late], same[~late])

@@ -1,10 +1,9 @@
 """Datasets: statistics over seeds, parameters back, outcomes."""
 
-import jax
 import numpy as np
 import pytest
 import xarray as xr
-from ensemble_flows import ONE, decay, net_flow
+from ensemble_flows import HOW, net_flow
 
 import jaxdyn as jd
 
@@ -52,16 +51,12 @@ def test_statistics_that_make_no_sense(wrong):
 
 
 def test_parameters_come_back_as_the_flow_wants_them():
-    flow, how = net_flow(), {"record": 2, "width": 8, "devices": ONE, "progress": False, "t1": 1e-9}
-    ds = jd.sweep(flow, 3, {"model.scale": [0.5, 2.0]}, **how)
+    flow = net_flow()
+    ds = jd.sweep(flow, 3, {"model.scale": [0.5, 2.0]}, **HOW)
     for scale in (0.5, 2.0):
-        start = jd.flows.GradientFlow(type(flow.model)(4, scale), flow.loss_function, flow.data).init(
-            jax.random.fold_in(jax.random.key(0), 2)
-        )
         found = jd.final_params(ds, flow, 2, scale=scale)
-        assert found.keys() == start.keys()
-        for name in start:
-            np.testing.assert_allclose(found[name], start[name], atol=1e-7)
+        assert {name: leaf.shape for name, leaf in found.items()} == {"a": (4,), "c": (4,)}
+        np.testing.assert_allclose(flow.loss(found), ds["loss_end"].sel(scale=scale, seed=2), rtol=1e-12)
     with pytest.raises(ValueError, match="by scale, not by nothing"):
         jd.final_params(ds, flow, 2)
     with pytest.raises(ValueError, match="no lane with seed=9"):
@@ -74,7 +69,7 @@ def test_parameters_come_back_as_the_flow_wants_them():
 
 
 def test_a_dataset_can_be_written_and_read(tmp_path):
-    ds = jd.sweep(decay(), 3, {"rate": [1.0, 2.0]}, t1=1.0, record=2, width=8, devices=ONE, progress=False)
+    ds = jd.sweep(net_flow(), 3, {"model.scale": [0.5, 2.0]}, **HOW)
     ds.to_zarr(tmp_path / "copy.zarr")
     again = xr.open_zarr(tmp_path / "copy.zarr").load()
     assert again.equals(ds) and again.attrs["convention"] == ds.attrs["convention"]

@@ -1,21 +1,22 @@
 """Axes and groups, without solving anything."""
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from ensemble_flows import Net, decay, net_flow
+from ensemble_flows import Decay, Net, decay, net_flow
 
 import jaxdyn as jd
-from jaxdyn.ensemble.grid import follow, make_axes, make_groups, replaced
+from jaxdyn.ensemble.grid import Plan, follow, make_axes, make_groups, replaced
 from jaxdyn.solve import Tolerances, make_settings
 
 
-def groups(flow, over, t1=1.0):
+def groups(flow, over, t1=1.0, solver=None):
     def settle(own):
         def settled(values):
-            return make_settings(jnp.dtype("float64"), values.pop("t1", t1), (), Tolerances()._replace(**values))
+            return make_settings(jnp.dtype("float64"), values.pop("t1", t1), (), Tolerances(solver)._replace(**values))
 
         return settled
 
@@ -71,6 +72,18 @@ def test_leaves_that_do_not_differ_are_shared():
     np.testing.assert_allclose([leaf[:2] for leaf in group.table], [[1e-3, 1e-4], [1e-5, 1e-6]], rtol=1e-15)
 
 
+def test_implicit_solvers_take_the_tolerance_of_the_grid():
+    """Their root finder has tolerances of its own, which follow the controller's as in `solve`."""
+    over = {"rtol": [1e-3, 1e-6]}
+    (group,) = groups(decay(), over, solver=dfx.Kvaerno3())
+    plan = Plan(group.moving, jnp.zeros(2), True)
+    for cell, rtol in enumerate(over["rtol"]):
+        expected = make_settings(jnp.dtype("float64"), 1.0, (), Tolerances(dfx.Kvaerno3(), rtol=rtol))
+        _, own = plan.insert(group.flow, group.settings, tuple(column[cell] for column in group.table))
+        assert float(own.solver.root_finder.rtol) == rtol and float(own.solver.root_finder.atol) == float(own.controller.atol)
+        assert eqx.tree_equal(own, expected)
+
+
 def test_whole_data_sets_of_one_shape_share_a_compilation():
     x = np.linspace(-1, 1, 5)
     (group,) = groups(net_flow(), {"data": [jd.data.points(x, np.ones(5)), jd.data.points(x, -np.ones(5))]})
@@ -80,6 +93,20 @@ def test_whole_data_sets_of_one_shape_share_a_compilation():
 def test_losses_and_activations_are_groups():
     made = groups(net_flow(), {"loss_function": [jd.losses.square, jd.losses.mean_square], "model.shape": ["tanh", "sin"]})
     assert len(made) == 4 and [group.cells for group in made] == [[(0, 0)], [(0, 1)], [(1, 0)], [(1, 1)]]
+
+
+class Holder(eqx.Module):
+    """A flow with a flow inside, and a field that has the name of a dimension."""
+
+    rate: jax.Array
+    inner: Decay
+    seed: jax.Array
+
+
+def test_names_of_axes_that_clash():
+    holder = Holder(jnp.asarray(1.0), decay(), jnp.asarray(0.0))
+    over = {"rate": [1.0, 2.0], "inner.rate": [0.5], "seed": [0.0, 1.0], "inner.power": [1]}
+    assert [axis.name for axis in make_axes(holder, over)] == ["rate", "inner.rate", "flow.seed", "power"]
 
 
 def test_names_of_axes():

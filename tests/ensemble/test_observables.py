@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from ensemble_flows import ONE, ROOT, Net, assert_lane_is, net_flow, solved
+from ensemble_flows import ONE, ROOT, Decay, assert_lane_is, net_flow, solved
 
 import jaxdyn as jd
 
@@ -75,19 +75,20 @@ def test_held_out_loss_by_hand(ds):
     np.testing.assert_allclose(ds["held_out_end"].sel(seed=3), 0.5 * np.sum((f - y) ** 2), rtol=1e-12)
 
 
-def test_gates_of_a_network_with_kinks():
-    flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=3), jd.losses.mean_square, jd.data.sinusoid(n=4))
-    ds = jd.sweep(flow, 3, t1=0.5, record=2, rtol=1e-3, width=4, devices=ONE, progress=False)
-    assert ds["gates"].dims == ("seed", "sample", "hidden")
-    for seed in range(3):
-        p = jd.final_params(ds, flow, seed)
-        expected = np.asarray(flow.data.x) @ np.asarray(p["a"]).T - np.asarray(p["b"]) > 0
-        np.testing.assert_array_equal(ds["gates"].sel(seed=seed), expected)
+class Gated(Decay):
+    """A decay with two units that are on above 1.5, at two samples."""
+
+    def preactivations(self, y):
+        return jnp.stack([y, -y]) - 1.5
 
 
-def test_times_of_ones_own():
-    net = jd.flows.GradientFlow(Net(4), jd.losses.square, jd.data.sinusoid(n=5))
-    times = [0.0, 0.3, 0.3, 2.0]
-    ds = jd.sweep(net, 3, t1=2.5, record=times, observe={"loss": jd.measure.loss}, width=4, devices=ONE, progress=False)
-    assert ds["time"].values.tolist() == times
-    assert_lane_is(ds.sel(seed=2), solved(net, 2, 2.5, record=times, observe={"loss": jd.measure.loss}), ["loss"])
+def test_gates_and_times_of_ones_own():
+    """Gates are those at the end; record times are given, also one twice."""
+    flow, times = Gated(jnp.asarray(0.1), jnp.zeros(2)), [0.0, 0.3, 0.3, 2.0]
+    how = {"record": times, "observe": {"loss": jd.measure.loss}}
+    ds = jd.sweep(flow, 12, t1=2.5, width=4, devices=ONE, progress=False, **how)
+    assert ds["gates"].dims == ("seed", "sample", "hidden") and ds["time"].values.tolist() == times
+    on = ds["params"].values > 1.5
+    np.testing.assert_array_equal(ds["gates"], np.stack([on, np.zeros_like(on)], axis=1))
+    assert on.any() and not on.all()
+    assert_lane_is(ds.sel(seed=2), solved(flow, 2, 2.5, **how), ["loss"])

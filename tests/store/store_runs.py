@@ -54,7 +54,7 @@ def assert_same_bits(a, b):
 if __name__ == "__main__":
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_num_cpu_devices", 2)
-    run(None, int(sys.argv[2]))  # compile first, so that what is killed is the run
+    run(None, 3)  # compile first, so that what is killed is the run
     print("begun", flush=True)
     run(sys.argv[1], int(sys.argv[2]))
     print("done", flush=True)

@@ -215,7 +215,7 @@ def test_a_crash_at_any_write_loses_nothing(tmp_path, monkeypatch, whole, torn):
     assert total > 60
     expected = run(None, SEEDS)
     crashes = 0
-    for number, k in enumerate(np.linspace(0, total - 1, 16).astype(int) + np.arange(16) % 3):
+    for number, k in enumerate(np.linspace(0, total - 1, 9).astype(int) + (3 if torn else 0)):
         out = tmp_path / str(number)
         count.update(left=int(k), made=0)
         try:
@@ -225,7 +225,7 @@ def test_a_crash_at_any_write_loses_nothing(tmp_path, monkeypatch, whole, torn):
             crashes += 1
         count.update(left=None)
         assert_same_bits(run(out, SEEDS), expected)
-    assert crashes >= 14
+    assert crashes >= 8
 
 
 def test_places_that_are_taken(tmp_path):
