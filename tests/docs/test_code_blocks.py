@@ -41,6 +41,7 @@ def test_pages_with_code_are_found():
     assert {"README.md", "quickstart.md", "own-network.md", "numerics.md", "concepts.md"} <= names
 
 
+@pytest.mark.slow  # the examples run by themselves in CI
 @pytest.mark.parametrize(("script", "words"), [("quickstart.py", "init scale   3"), ("own_network.py", "outcomes: {'stopped': 2}")])
 def test_example(script, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
