@@ -4,19 +4,9 @@ import dataclasses
 
 import jax.random as jr
 import numpy as np
-import pytest
 from ensemble_flows import HOW, ONE, Net, assert_lane_is, decay, net_flow, solved
 
 import jaxdyn as jd
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_in_haste():
-    """Here all time goes into compiling; what the compiler does for speed changes nothing that is tested."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-    jax.clear_caches()
 
 
 def test_leaf_axes_of_a_network():
