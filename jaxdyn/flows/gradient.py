@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Params, as_leaf
 from ..data import Samples
+from ..models import trainable
 from .base import AbstractFlow
 
 
@@ -150,8 +151,7 @@ class GradientFlow(AbstractFlow):
         Raises:
             ValueError: a name in `frozen` is no path of the parameters.
         """
-        own = getattr(self.model, "trainable", None)
-        moves = jax.tree.map(lambda _: True, y) if own is None else own(y)
+        moves = trainable(self.model, y)
         paths = [jtu.keystr(path, simple=True, separator=".") for path, _ in jtu.tree_leaves_with_path(y)]
         for name in self.frozen:
             if not any(path == name or path.startswith(name + ".") for path in paths):

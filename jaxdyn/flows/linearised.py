@@ -5,11 +5,10 @@ from functools import partial
 from typing import Any
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Params
-from ..models import Linearised
+from ..models import Linearised, trainable
 from .base import AbstractFlow
 from .gradient import GradientFlow
 
@@ -94,8 +93,7 @@ class _Function(eqx.Module):
         return getattr(self.model, "apply", self.model)(params, x)
 
     def trainable(self, params: Params) -> PyTree:
-        own = getattr(self.model, "trainable", None)
-        return jax.tree.map(lambda _: True, params) if own is None else own(params)
+        return trainable(self.model, params)
 
 
 def _as_model(model: Any) -> Any:

@@ -128,10 +128,16 @@ class Stretch(eqx.Module):
     dense: PyTree
 
 
+def _tableau(solver: dfx.AbstractSolver) -> dfx.ButcherTableau | None:
+    """The tableau of an explicit Runge-Kutta solver; None for any other."""
+    tableau = solver.tableau if isinstance(solver, dfx.AbstractERK) else None
+    return tableau if isinstance(tableau, dfx.ButcherTableau) else None
+
+
 def _counts_evaluations(solver: dfx.AbstractSolver) -> tuple[int, int]:
     """Field evaluations of a start (initial step included) and of a step; -1 where they cannot be known."""
-    if isinstance(solver, dfx.AbstractERK) and isinstance(solver.tableau, dfx.ButcherTableau):
-        tableau = solver.tableau
+    tableau = _tableau(solver)
+    if tableau is not None:
         return (3, tableau.num_stages - 1) if tableau.fsal else (3, tableau.num_stages)
     if isinstance(solver, dfx.Euler):
         return 3, 1
@@ -153,8 +159,8 @@ class Lane:
         self.dtype = flat.dtype
         self.time_dtype = jnp.result_type(float)
         self.term = dfx.ODETerm(cast(Any, self._field))
-        tableau = getattr(settings.solver, "tableau", None) if isinstance(settings.solver, dfx.AbstractERK) else None
-        self.has_last_stage = isinstance(tableau, dfx.ButcherTableau) and tableau.fsal
+        tableau = _tableau(settings.solver)
+        self.has_last_stage = tableau is not None and tableau.fsal
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
     def _field(self, t: Array, y: Array, args: Array) -> Array:
@@ -331,7 +337,7 @@ class Lane:
         """The solver's step from local time 0 to h."""
         solver, zero = self.settings.solver, jnp.zeros((), self.dtype)
         step = (self.term, zero, h, state.y, state.t, state.solver_state, made_jump)
-        if isinstance(solver, dfx.AbstractERK) and isinstance(solver.tableau, dfx.ButcherTableau):
+        if isinstance(solver, dfx.AbstractERK) and _tableau(solver) is not None:
             return *explicit_step(solver, *step), dfx.RESULTS.successful
         return solver.step(*step)
 
