@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,17 @@ def pin() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def median_seconds(run: Callable[[], Any], repeats: int) -> float:
-    """Median wall time of `run`, which is called once before to compile."""
-    jax.block_until_ready(run())
-    times = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
+def alternating_seconds(runs: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
+    """Median wall times of several things, run in turn; each is called once before to compile."""
+    for run in runs:
         jax.block_until_ready(run())
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(repeats):
+        for run, mine in zip(runs, times, strict=True):
+            begin = time.perf_counter()
+            jax.block_until_ready(run())
+            mine.append(time.perf_counter() - begin)
+    return [statistics.median(mine) for mine in times]
 
 
 def report(name: str, figures: dict[str, float], details: Any, to: Path | None) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import jaxdyn as jd
-from benchmarks.common import arguments, median_seconds, pin, report
+from benchmarks.common import alternating_seconds, arguments, pin, report
 
 RTOL = 1e-6
 SLOTS = 8
@@ -58,8 +58,7 @@ def main() -> None:
 
     lanes = [jnp.asarray(a) for a in (np.repeat(scales, seeds), np.tile(np.arange(seeds), len(scales)).astype(np.uint32))]
     together = jax.jit(jax.vmap(one))
-    ours = median_seconds(refilled, repeats)
-    peer = median_seconds(lambda: together(*lanes), repeats)
+    ours, peer = alternating_seconds([refilled, lambda: together(*lanes)], repeats)
 
     ds = found["ds"]
     steps = (ds["num_accepted_steps"] + ds["num_rejected_steps"]).values

@@ -94,17 +94,20 @@ class Results(eqx.Module):
     certificate: Certificate
 
 
-class Pool(eqx.Module):
-    """A batch: for each slot its lane's state and settings, and the results.
-
-    A slot whose lane has ended and been written is `idle`.
-    """
+class Slots(eqx.Module):
+    """The lanes that run, a leading axis `slot`; a slot whose lane has ended and been written is `idle`."""
 
     state: LaneState
     values: tuple[Array, ...]
     times: Float[Array, "slot time"]
     row: Int[Array, " slot"]
     idle: Bool[Array, " slot"]
+
+
+class Pool(eqx.Module):
+    """A batch: its slots, the results, and how often its slots have stepped."""
+
+    slots: Slots
     results: Results
     iterations: Int[Array, ""]
 
@@ -129,20 +132,22 @@ def pool_shapes(which: tuple[Problem, int, int]) -> PyTree:
         one = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype), small)
         states = jnp.zeros((rows, times.shape[1] + 1, state.y.shape[1]), state.y.dtype)
         results = Results(states, jnp.zeros(rows, int), *one)
-        return Pool(state, values, times, jnp.full(width, rows), jnp.ones(width, bool), results, jnp.asarray(0))
+        return Pool(Slots(state, values, times, jnp.full(width, rows), jnp.ones(width, bool)), results, jnp.asarray(0))
 
     return eqx.filter_eval_shape(make, problem)
 
 
 def _hand_over(pool: Pool) -> Pool:
     """Writes the small results of the lanes that have ended; their states are written already."""
-    row = jnp.where(pool.idle, pool.row, pool.results.outcome.shape[0])
-    small = (pool.state.next_record, pool.state.t, pool.state.outcome, pool.state.certificate)
-    old = (pool.results.recorded, pool.results.t, pool.results.outcome, pool.results.certificate)
+    slots, results = pool.slots, pool.results
+    nowhere = results.outcome.shape[0]
+    row = jnp.where(slots.idle, slots.row, nowhere)
+    small = (slots.state.next_record, slots.state.t, slots.state.outcome, slots.state.certificate)
+    old = (results.recorded, results.t, results.outcome, results.certificate)
     new = jax.tree.map(lambda column, values: column.at[row].set(values, mode="drop"), old, small)
     # an idle slot has no row from here on: its old one may be given to another lane before the slot gets one
-    kept = jnp.where(pool.idle, pool.results.outcome.shape[0], pool.row)
-    return eqx.tree_at(lambda p: (p.results, p.row), pool, (Results(pool.results.states, *new), kept))
+    kept = jnp.where(slots.idle, nowhere, slots.row)
+    return eqx.tree_at(lambda p: (p.results, p.slots.row), pool, (Results(results.states, *new), kept))
 
 
 def _patience(width: int) -> int:
@@ -150,82 +155,86 @@ def _patience(width: int) -> int:
     return max(1, width // 16)
 
 
-def _refill(problem: Problem, queue: Queue, state: tuple) -> tuple:
+def _refill(problem: Problem, queue: Queue, carry: tuple[Slots, Array]) -> tuple[Slots, Array]:
     """Idle slots take the next lanes of the queue, a few at a time: a start costs several steps, and is not computed for busy slots."""
-    width = state[4].size
+    width = carry[0].idle.size
     some = _patience(width)
 
-    def waits(state: tuple) -> Array:
-        return (state[5] < queue.length) & (state[4].sum() >= some)
+    def waits(carry: tuple[Slots, Array]) -> Array:
+        return (carry[1] < queue.length) & (carry[0].idle.sum() >= some)
 
-    def take(state: tuple) -> tuple:
-        lane_state, values, times, row, idle, position = state
+    def take(carry: tuple[Slots, Array]) -> tuple[Slots, Array]:
+        slots, position = carry
         place = position + jnp.arange(some)
-        slot = jnp.where(place < queue.length, jnp.nonzero(idle, size=some, fill_value=width)[0], width)
+        slot = jnp.where(place < queue.length, jnp.nonzero(slots.idle, size=some, fill_value=width)[0], width)
         place = jnp.where(place < queue.length, place, 0)
-        own = problem.values(queue.cell[place])
-        fresh = (
-            jax.vmap(problem.start)(queue.seed[place], own),
-            own,
-            problem.all_times(own, some),
-            queue.row[place],
-            jnp.zeros(some, bool),
-        )
-        put = jax.tree.map(lambda old, new: old.at[slot].set(new, mode="drop"), (lane_state, values, times, row, idle), fresh)
-        return *put, jnp.minimum(position + some, queue.length)
+        values = problem.values(queue.cell[place])
+        state = jax.vmap(problem.start)(queue.seed[place], values)
+        fresh = Slots(state, values, problem.all_times(values, some), queue.row[place], jnp.zeros(some, bool))
+        put = jax.tree.map(lambda old, new: old.at[slot].set(new, mode="drop"), slots, fresh)
+        return put, jnp.minimum(position + some, queue.length)
 
-    return jax.lax.while_loop(waits, take, state)
+    return jax.lax.while_loop(waits, take, carry)
 
 
-def _write_states(problem: Problem, pool: Pool, stretch: PyTree) -> Pool:
-    """Writes what each slot's step passed: record by record, then the end of the lanes that ended."""
-    rows, columns = pool.results.states.shape[:2]
-    records = columns - 1
-    ended = pool.state.outcome != RUNNING
+def _write_states(problem: Problem, slots: Slots, stretch: PyTree, states: Array) -> tuple[Slots, Array]:
+    """Writes what each slot's step passed, its record times and, of the lanes that ended, the end: a few (slot, time) pairs at once."""
+    rows, columns = states.shape[:2]
+    width, records = slots.times.shape
+    some = _patience(width)
+    first = slots.state.next_record
+    ends = ~slots.idle & (slots.state.outcome != RUNNING)
+    reached = jnp.sum(slots.times <= stretch.t_after[:, None], axis=1)
+    last = jnp.where(slots.idle, first, jnp.maximum(first, reached))
+    total = jnp.cumsum(last - first + ends)
     read = jax.vmap(lambda values, stretch, t: problem.lane(values).read(stretch, t))
 
-    def waiting(index: Array, idle: Array) -> tuple[Array, Array, Array]:
-        t = jnp.take_along_axis(pool.times, jnp.minimum(index, records - 1)[:, None], axis=1)[:, 0]
-        due = ~idle & (index < records) & (t <= stretch.t_after)
-        return due, ~idle & ended & ~due, t
+    def write(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        done, states = carry
+        pair = done + jnp.arange(some)
+        slot = jnp.minimum(jnp.sum(total[None, :] <= pair[:, None], axis=1), width - 1)
+        index = last[slot] + ends[slot] - (total[slot] - pair)
+        at_end = index == last[slot]
+        values, passed = jax.tree.map(lambda leaf: leaf[slot], (slots.values, stretch))
+        y = jnp.where(at_end[:, None], passed.y, read(values, passed, slots.times[slot, jnp.minimum(index, records - 1)]))
+        row = jnp.where(pair < total[-1], slots.row[slot], rows)
+        return done + some, states.at[row, jnp.where(at_end, columns - 1, index)].set(y, mode="drop")
 
-    def pending(carry: tuple) -> Array:
-        due, last, _ = waiting(carry[0], carry[1])
-        return jnp.any(due | last)
-
-    def write(carry: tuple) -> tuple:
-        index, idle, states = carry
-        due, last, t = waiting(index, idle)
-        y = jnp.where(last[:, None], pool.state.y, read(pool.values, stretch, t))
-        row = jnp.where(due | last, pool.row, rows)
-        column = jnp.where(last, records, jnp.minimum(index, records - 1))
-        return index + due, idle | last, states.at[row, column].set(y, mode="drop")
-
-    carry = (pool.state.next_record, pool.idle, pool.results.states)
-    index, idle, states = jax.lax.while_loop(pending, write, carry)
-    return eqx.tree_at(lambda p: (p.state.next_record, p.idle, p.results.states), pool, (index, idle, states))
+    _, states = jax.lax.while_loop(lambda carry: carry[0] < total[-1], write, (jnp.zeros((), total.dtype), states))
+    return eqx.tree_at(lambda s: (s.state.next_record, s.idle), slots, (last, slots.idle | ends)), states
 
 
-def _advance(problem: Problem, pool: Pool, queue: Queue, limit: Int[Array, ""], more: Bool[Array, ""]) -> tuple[Pool, Int[Array, ""]]:
-    width = pool.idle.shape[0]
+def _step(problem: Problem, size: int, k: Int[Array, ""], carry: tuple[Slots, Array]) -> tuple[Slots, Array]:
+    """One step of the k-th `size` slots."""
+    slots, states = carry
+    mine = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, k * size, size), slots)
+    state, stretch = jax.vmap(problem.step)(mine.values, mine.state)
+    mine, states = _write_states(problem, eqx.tree_at(lambda s: s.state, mine, state), stretch, states)
+    changed = jax.tree.map(
+        lambda leaf, part: jax.lax.dynamic_update_slice_in_dim(leaf, part, k * size, 0), (slots.state, slots.idle), (mine.state, mine.idle)
+    )
+    return eqx.tree_at(lambda s: (s.state, s.idle), slots, changed), states
+
+
+def _advance(
+    size: int, problem: Problem, pool: Pool, queue: Queue, limit: Int[Array, ""], more: Bool[Array, ""]
+) -> tuple[Pool, Int[Array, ""]]:
+    width = pool.slots.idle.size
     patience = _patience(width)
 
     def going(carry: tuple) -> Array:
         pool, position, iteration = carry
-        starved = more & (position >= queue.length) & (pool.idle.sum() >= patience)
-        return (iteration < limit) & (jnp.any(~pool.idle) | (position < queue.length)) & ~starved
+        starved = more & (position >= queue.length) & (pool.slots.idle.sum() >= patience)
+        return (iteration < limit) & (jnp.any(~pool.slots.idle) | (position < queue.length)) & ~starved
 
     def body(carry: tuple) -> tuple:
         pool, position, iteration = carry
-        refills = (position < queue.length) & (pool.idle.sum() >= patience)
+        refills = (position < queue.length) & (pool.slots.idle.sum() >= patience)
         pool = jax.lax.cond(refills, _hand_over, lambda p: p, pool)
-        slots = (pool.state, pool.values, pool.times, pool.row, pool.idle, position)
-        slots = jax.lax.cond(refills, partial(_refill, problem, queue), lambda s: s, slots)
-        lane_state, values, times, row, idle, position = slots
-        pool = Pool(lane_state, values, times, row, idle, pool.results, pool.iterations + 1)
-        state, stretch = jax.vmap(problem.step)(pool.values, pool.state)
-        pool = eqx.tree_at(lambda p: p.state, pool, state)
-        return _write_states(problem, pool, stretch), position, iteration + 1
+        slots, position = jax.lax.cond(refills, partial(_refill, problem, queue), lambda c: c, (pool.slots, position))
+        slots, states = jax.lax.fori_loop(0, width // size, partial(_step, problem, size), (slots, pool.results.states))
+        pool = eqx.tree_at(lambda p: (p.slots, p.results.states, p.iterations), pool, (slots, states, pool.iterations + 1))
+        return pool, position, iteration + 1
 
     pool, position, _ = jax.lax.while_loop(going, body, (pool, jnp.asarray(0), jnp.asarray(0)))
     return _hand_over(pool), position
@@ -252,11 +261,11 @@ def per_device(function: Any, mesh: Mesh | None) -> Any:
 
 
 @eqx.filter_jit(donate="all-except-first")
-def advance(shared: tuple[Problem, Mesh | None], pool: Pool, queue: Queue, limit: Array, more: Array) -> tuple[Pool, Array]:
+def advance(shared: tuple[Problem, Mesh | None, int], pool: Pool, queue: Queue, limit: Array, more: Array) -> tuple[Pool, Array]:
     """Steps every device's batch until `limit` iterations are done or its queue runs dry.
 
     Args:
-        shared: the problem, and the mesh of devices (None for one).
+        shared: the problem, the mesh of devices (None for one), and how many slots step together, a divisor of their number.
         pool: with a mesh, each leaf of this and of what follows has a leading axis `device`.
         queue: the lanes that wait.
         limit: iterations at most.
@@ -265,7 +274,7 @@ def advance(shared: tuple[Problem, Mesh | None], pool: Pool, queue: Queue, limit
     Returns:
         The pool and how many lanes of the queue have been started.
     """
-    return per_device(_advance, shared[1])(shared[0], pool, queue, limit, more)
+    return per_device(partial(_advance, shared[2]), shared[1])(shared[0], pool, queue, limit, more)
 
 
 @eqx.filter_jit
@@ -275,8 +284,9 @@ def make_pool(shared: tuple[PyTree, Mesh | None]) -> Pool:
 
     def idle() -> Pool:
         pool = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        rows, width = pool.results.outcome.shape[0], pool.idle.shape[0]
-        ended = jnp.full_like(pool.state.outcome, int(Outcome.stopped))
-        return eqx.tree_at(lambda p: (p.state.outcome, p.row, p.idle), pool, (ended, jnp.full_like(pool.row, rows), jnp.ones(width, bool)))
+        rows, slots = pool.results.outcome.shape[0], pool.slots
+        ended = jnp.full_like(slots.state.outcome, int(Outcome.stopped))
+        new = (ended, jnp.full_like(slots.row, rows), jnp.ones_like(slots.idle))
+        return eqx.tree_at(lambda p: (p.slots.state.outcome, p.slots.row, p.slots.idle), pool, new)
 
     return idle() if mesh is None else per_device(lambda _, __: idle(), mesh)(None, jnp.zeros(mesh.size))
