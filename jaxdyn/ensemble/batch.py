@@ -6,6 +6,7 @@ outside the `vmap`, so a refill costs nothing in the iterations without one.
 """
 
 import dataclasses
+import math
 from functools import partial
 from typing import Any
 
@@ -43,6 +44,11 @@ class Problem(eqx.Module):
     key: PRNGKeyArray
     like: PyTree = eqx.field(static=True)
     watch: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """How many parameters a lane has."""
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(self.like))
 
     def unwatched(self) -> "Problem":
         """The same without observables, which would compile anew what does not look at them."""

@@ -37,12 +37,9 @@ def guess_cost(problem: Problem, seed: Int[Array, " lane"], cell: Int[Array, " l
         y = ravel_pytree(lane.flow.init(jr.fold_in(problem.key, seed)))[0]
         zero = jnp.zeros((), lane.dtype)
 
-        def field(y: Array) -> Array:
-            return ravel_pytree(lane.flow.vector_field(jnp.zeros((), lane.time_dtype), lane.unravel(y), None))[0].astype(y.dtype)
-
         def turn(_: int, carry: tuple) -> tuple:
             v, _ = carry
-            w = jax.jvp(field, (y,), (v,))[1]
+            w = jax.jvp(lambda y: lane.term.vf(zero, y, jnp.zeros((), lane.time_dtype)), (y,), (v,))[1]
             norm = jnp.linalg.norm(w)
             return w / jnp.where(norm > 0, norm, 1.0), norm
 

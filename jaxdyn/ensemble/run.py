@@ -85,11 +85,10 @@ class Batch:
         self.problem, self.seed, self.cell = problem, seed, cell
         self.width, self.count = width, len(devices)
         self.mesh = Mesh(np.asarray(devices), ("device",)) if len(devices) > 1 else None
-        params = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(problem.like))
-        room = RESULT_BYTES // (8 * (problem.plan.record.shape[0] + 1) * params)
+        room = RESULT_BYTES // (8 * (problem.plan.record.shape[0] + 1) * problem.size)
         # a shape of the compiled program, so the number of lanes must not enter
         self.rows = int(max(min(room, MAX_ROWS), 2 * width))
-        self.together = choose_together(width, params, devices)
+        self.together = choose_together(width, problem.size, devices)
         self.iterations = 0
 
     def _place(self, per_device: np.ndarray) -> Any:

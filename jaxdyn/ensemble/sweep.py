@@ -250,8 +250,7 @@ def _new_store(
     devices: list,
     in_memory: bool,
 ) -> LaneStore:
-    params = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(problem.like))
-    width = choose_width(lanes, params, devices) if width is None else int(width)
+    width = choose_width(lanes, problem.size, devices) if width is None else int(width)
     # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
     block = 256 if in_memory else int(np.clip(max(width * len(devices), lanes // 64), 8, 256))
     attributes = {

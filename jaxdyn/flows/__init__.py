@@ -4,4 +4,5 @@ from .base import AbstractFlow as AbstractFlow
 from .gradient import GradientFlow as GradientFlow
 from .linearised import LinearisedFlow as LinearisedFlow
 from .reduced import ReducedFlow as ReducedFlow
+from .reduced import expand_reduced as expand_reduced
 from .reduced import reduce_univariate as reduce_univariate

@@ -32,6 +32,26 @@ def reduce_univariate(params: dict[str, Array]) -> Reduced:
     return {"r": c * jnp.sqrt(squared), "theta": jnp.arctan2(b, a), "delta": c**2 - squared}
 
 
+def expand_reduced(params: Reduced) -> dict[str, Array]:
+    r"""Parameters (a, b, c) with the given reduced coordinates, the inverse of `reduce_univariate`.
+
+    $c^2 = (S + \delta)/2$ and $|w|^2 = (S - \delta)/2$ with $S = \sqrt{\delta^2 + 4 r^2}$; the smaller of the two is taken as
+    $r^2$ over the larger, which loses no digits.
+
+    Args:
+        params: `{"r", "theta", "delta"}`, each of shape (hidden,).
+
+    Returns:
+        `{"a": (hidden, 1), "b": (hidden,), "c": (hidden,)}`.
+    """
+    r, theta, delta = params["r"], params["theta"], params["delta"]
+    large = (jnp.sqrt(delta**2 + 4 * r**2) + jnp.abs(delta)) / 2
+    small = r**2 / jnp.where(large == 0, 1.0, large)
+    c_squared, w_squared = jnp.where(delta >= 0, large, small), jnp.where(delta >= 0, small, large)
+    w, c = jnp.sqrt(w_squared), jnp.sqrt(c_squared)
+    return {"a": (w * jnp.cos(theta))[:, None], "b": w * jnp.sin(theta), "c": jnp.where(r < 0, -c, c)}
+
+
 class ReducedFlow(AbstractFlow):
     r"""The flow of $f(x) = \frac{k}{\alpha} \sum_i r_i \, \mathrm{relu}(x \cos\theta_i - \sin\theta_i)$ in $(r, \theta)$.
 

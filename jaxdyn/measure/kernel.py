@@ -11,8 +11,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .._types import Params
-from ..flows import GradientFlow, ReducedFlow
-from ._network import dtype_of, expand_reduced, innermost, network_at, relative, which_train
+from ..flows import GradientFlow, ReducedFlow, expand_reduced
+from ._network import dtype_of, innermost, network_at, relative, which_train
 
 JACOBIAN_BYTES = 256 * 2**20
 """What a chunk of the Jacobian may take."""

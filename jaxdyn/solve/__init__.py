@@ -22,6 +22,5 @@ from .settings import check_flow as check_flow
 from .settings import describe_method as describe_method
 from .settings import make_settings as make_settings
 from .solution import Solution as Solution
-from .solve import flat as flat
 from .solve import load_solution as load_solution
 from .solve import solve as solve

@@ -8,7 +8,6 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PyTree
 
 from .._types import Params
@@ -209,8 +208,3 @@ def load_solution(
 
     skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
     return read_solution(path, skeleton, describe_method(settings))
-
-
-def flat(params: Params) -> Array:
-    """The parameters as one vector, in the order that the solvers and the stores use."""
-    return ravel_pytree(params)[0]

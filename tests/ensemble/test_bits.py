@@ -82,6 +82,26 @@ def test_two_devices_give_the_bits_of_one(reference, monkeypatch):
         assert_same_bits(reference.sel(seed=range(seeds)), network(seeds, devices=jax.devices()))
 
 
+@pytest.mark.parametrize("together", [2, 8])
+def test_slots_that_step_in_parts(together, monkeypatch):
+    """Slots whose lanes step apart give the lanes of `solve`, and the same bits in any order of the queue."""
+    monkeypatch.setattr(host, "choose_together", lambda width, params, devices: min(together, width))
+    ds = network(24, width=8)
+    assert_same_bits(ds, network(np.random.default_rng(1).permutation(24), width=8))
+    for seed in (0, 7, 23):
+        alone = network([seed], width=4)
+        for name in ("params", "squares", "loss_end"):
+            np.testing.assert_allclose(ds[name].sel(seed=seed), alone[name].sel(seed=seed), rtol=1e-9, atol=1e-12)
+        assert (ds["num_accepted_steps"].sel(seed=seed) == alone["num_accepted_steps"].sel(seed=seed)).all()
+
+
+@pytest.mark.parametrize(
+    ("width", "params", "together"), [(64, 384, 16), (64, 96, 64), (64, 10**6, 4), (8, 384, 8), (67, 384, 67), (24, 384, 12), (2, 5, 2)]
+)
+def test_how_many_slots_step_together(width, params, together):
+    assert host.choose_together(width, params, ONE) == together
+
+
 def of(ds, outcome):
     return ds.sel(seed=ds["seed"].values[ds["outcome"].values == outcome])
 

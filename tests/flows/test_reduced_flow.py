@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdyn as jd
-from jaxdyn.flows import GradientFlow, ReducedFlow, reduce_univariate
+from jaxdyn.flows import GradientFlow, ReducedFlow, expand_reduced, reduce_univariate
 
 DATA = jd.data.points(np.linspace(-1, 1, 6), [1.0, -1.0, 0.5, 0.2, -0.3, 1.0])
 
@@ -23,6 +23,17 @@ def test_coordinates_by_hand():
     np.testing.assert_allclose(reduced["r"], [10.0, -2.0, 0.0], rtol=1e-15)
     np.testing.assert_allclose(reduced["theta"], [np.arctan(4 / 3), np.pi / 2, np.pi], rtol=1e-15)
     np.testing.assert_allclose(reduced["delta"], [-21.0, -3.0, -1.0], rtol=1e-15)
+
+
+@pytest.mark.parametrize("delta", [-1e6, -1.0, 0.0, 1e-3, 1e6])
+def test_coordinates_and_back(delta):
+    theta = jnp.asarray([0.1, -2.0, 3.0])
+    wanted = {"r": jnp.asarray([1e-5, -2.0, 30.0]), "theta": theta, "delta": jnp.full(3, delta)}
+    params = expand_reduced(wanted)
+    for name in ("r", "theta"):
+        np.testing.assert_allclose(reduce_univariate(params)[name], wanted[name], rtol=1e-14)
+    # the difference c^2 - |w|^2 loses digits where both are much larger
+    np.testing.assert_allclose(reduce_univariate(params)["delta"], delta, rtol=1e-13, atol=1e-13 * 30)
 
 
 @eqx.filter_jit
