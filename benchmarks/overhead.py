@@ -6,6 +6,13 @@ conserved quantities after every step), refilling, the host's loop, the Dataset;
 
     python -m benchmarks.overhead [--quick] [--json FILE]
 
+A typical printout (two shared cores, one used):
+
+    activation  m    batch  field us  step us  ratio  ratio to 7 stages  steps a lane
+          relu  128     64      1.95    16.80   1.44               1.23        225.60
+    overhead.ratio = 1.44
+    overhead.ratio_stages = 1.23
+
 The printout is a line for each width and batch; `overhead.ratio` is the two-layer ReLU network of 128 neurons on 20 samples at batch 64,
 and `overhead.ratio_stages` the same against the seven stages of Tsit5's tableau.
 """
