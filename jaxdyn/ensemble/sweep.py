@@ -29,7 +29,7 @@ from ..solve import (
     observables,
     record_times,
 )
-from ..store import Column, LaneStore, describe, open_root
+from ..store import Column, LaneStore, describe, only_writer, open_root
 from .batch import Problem
 from .cost import order_by_cost
 from .dataset import assemble, label
@@ -135,7 +135,8 @@ def sweep(
         `t_end`, `outcome`, the certificate's fields, the observables; attributes say what was done, in which convention of time.
 
     Raises:
-        ValueError: the call makes no sense, or `out` holds a run of other settings; nothing is changed then.
+        ValueError: the call makes no sense, `out` holds a run of other settings, or another run is writing there; nothing is changed
+            then.
         KeyboardInterrupt: Ctrl-C; what is done is kept in `out`.
     """
     ids = check_seeds(seeds)
@@ -167,30 +168,31 @@ def sweep(
         "key": describe(jr.key_data(key)),
     }
     root, name = open_root(out, group)
-    found = [LaneStore.find(root, f"lanes_{k}", name) for k in range(len(groups))]
-    for store in found:
-        if store is not None:
-            _check_store(store, asked, width)
-    runs = []
-    for k, (one, problem) in enumerate(zip(groups, problems, strict=True)):
-        store = found[k]
-        if store is None:
-            store = _new_store(root, k, name, problem, len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
-        runs.append(_prepare(store, problem, len(one.cells), ids, where))
-    finished = len(ids) * sum(len(one.cells) for one in groups) - sum(int(np.isin(run.seed[run.todo], ids).sum()) for run in runs)
-    total = finished + sum(len(run.todo) for run in runs)
-    bar = progress if isinstance(progress, str) else "sweep"
-    with progress_bar(bar, total, finished, bool(progress)) as tick:
-        try:
-            for run in runs:
-                for done in _carry_out(run, where):
-                    finished += done
-                    tick(finished)
-        except KeyboardInterrupt:
-            if out is not None:
-                print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
-            raise
-    return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
+    with only_writer(out):
+        found = [LaneStore.find(root, f"lanes_{k}", name) for k in range(len(groups))]
+        for store in found:
+            if store is not None:
+                _check_store(store, asked, width)
+        runs = []
+        for k, (one, problem) in enumerate(zip(groups, problems, strict=True)):
+            store = found[k]
+            if store is None:
+                store = _new_store(root, k, name, problem, len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
+            runs.append(_prepare(store, problem, len(one.cells), ids, where))
+        finished = len(ids) * sum(len(one.cells) for one in groups) - sum(int(np.isin(run.seed[run.todo], ids).sum()) for run in runs)
+        total = finished + sum(len(run.todo) for run in runs)
+        bar = progress if isinstance(progress, str) else "sweep"
+        with progress_bar(bar, total, finished, bool(progress)) as tick:
+            try:
+                for run in runs:
+                    for done in _carry_out(run, where):
+                        finished += done
+                        tick(finished)
+            except KeyboardInterrupt:
+                if out is not None:
+                    print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
+                raise
+        return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
 
 
 def _check_key(key: Any) -> PRNGKeyArray:

@@ -1,9 +1,17 @@
 """Where a run is kept: the Zarr group for it, found or made."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import zarr
 import zarr.storage
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two writers are not kept apart
+    fcntl = None
 
 
 def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, str]:
@@ -44,6 +52,34 @@ def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, st
         raise ValueError(_broken(path, error)) from error
     except Exception as error:  # whatever a torn or foreign zarr.json makes of the reader
         raise ValueError(_broken(path, error)) from error
+
+
+@contextmanager
+def only_writer(out: str | Path | None) -> Iterator[None]:
+    """Keeps other runs from writing to the same directory; the system lets go of it when the process dies, however it dies.
+
+    Args:
+        out: a directory that exists; None does nothing.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        ValueError: another run writes there.
+    """
+    if out is None or fcntl is None:
+        yield
+        return
+    directory = os.open(out, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            try:
+                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ValueError(f"another run is writing to {out}: wait until it has ended, or name another directory.") from error
+        yield
+    finally:
+        os.close(directory)
 
 
 def _broken(path: Path, error: Exception) -> str:

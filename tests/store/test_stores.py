@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -262,3 +264,21 @@ def test_places_that_cannot_be_written(tmp_path, monkeypatch, broken):
 def test_an_empty_directory_will_do(tmp_path):
     (tmp_path / "zarr.abc.partial").write_text("left by a kill")
     assert np.isfinite(run(tmp_path, 1)["params"]).all()
+
+
+def test_two_runs_never_write_to_one_store(copy):
+    """The second is refused at once, whatever process it is in; a process that dies gives the store free."""
+    before = tree(copy)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import sys; from jaxdyn.store import only_writer\nwith only_writer(sys.argv[1]): print(); input()", copy],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    holder.stdout.readline()
+    with pytest.raises(ValueError, match="another run is writing") as error:
+        run(copy, 10)
+    one_sentence(error)
+    assert tree(copy) == before
+    holder.kill()
+    holder.wait()
+    assert_same_bits(run(copy, SEEDS), run(None, SEEDS))
