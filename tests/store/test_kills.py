@@ -78,6 +78,14 @@ def test_three_kills_of_one_run(tmp_path, environment, unbroken):
     assert_same_bits(run(out, SEEDS), unbroken)
 
 
+@pytest.fixture
+def heeded():
+    """Ctrl-C is heeded, also where the tests run in the background of a shell, which ignores it for its jobs."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
 def test_ten_kills_at_random_moments(tmp_path, environment, duration, unbroken):
     seen = []
@@ -88,6 +96,7 @@ def test_ten_kills_at_random_moments(tmp_path, environment, duration, unbroken):
     assert any(0 < done < blocks for done, blocks in seen), seen
 
 
+@pytest.mark.usefixtures("heeded")
 def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path, unbroken, capsys, monkeypatch):
     """Ctrl-C when the second block has been written, however fast the machine."""
     out, write, written = tmp_path / "run.zarr", LaneStore.write, []
