@@ -120,7 +120,7 @@ class Stretch(eqx.Module):
         t_after: time at its end, equal to `t_before` where nothing was accepted.
         length: the solver's local time runs from 0 to this.
         y: the parameters at its end.
-        dense: diffrax's dense information.
+        dense: diffrax's dense information; an explicit solver's `k` as its stages, see `explicit_step`.
     """
 
     t_before: Float[Array, ""]

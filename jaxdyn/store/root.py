@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import zarr
@@ -72,11 +72,12 @@ def only_writer(out: str | Path | None) -> Iterator[None]:
         return
     directory = os.open(out, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks
-            try:
-                fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise ValueError(f"another run is writing to {out}: wait until it has ended, or name another directory.") from error
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f"another run is writing to {out}: wait until it has ended, or name another directory.") from error
+        except OSError:
+            pass  # a file system without locks
         yield
     finally:
         os.close(directory)
