@@ -39,7 +39,7 @@ def guess_cost(problem: Problem, seed: Int[Array, " lane"], cell: Int[Array, " l
 
         def turn(_: int, carry: tuple) -> tuple:
             v, _ = carry
-            w = jax.jvp(lambda y: lane.term.vf(zero, y, jnp.zeros((), lane.time_dtype)), (y,), (v,))[1]
+            w = jax.jvp(lambda y: lane.term.vf(zero, y, (jnp.zeros((), lane.time_dtype), None)), (y,), (v,))[1]
             norm = jnp.linalg.norm(w)
             return w / jnp.where(norm > 0, norm, 1.0), norm
 

@@ -91,6 +91,7 @@ def sweep(
     dt0: float | None = None,
     max_steps: int | None = None,
     norm_bound: float = 1e8,
+    locate_kinks: bool = True,
     key: PRNGKeyArray | None = None,
     out: str | Path | None = None,
     group: str | None = None,
@@ -122,6 +123,7 @@ def sweep(
         dt0: as for `solve`.
         max_steps: as for `solve`.
         norm_bound: as for `solve`.
+        locate_kinks: as for `solve`.
         key: the root key; `jax.random.key(0)` by default.
         out: a directory for the Zarr store; None keeps everything in memory.
         group: a group within the store, for several sweeps in one.
@@ -151,7 +153,7 @@ def sweep(
         raise ValueError("give an end time, t1=, or put 't1' on the grid.")
     if isinstance(record, str):
         raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
-    how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound)
+    how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
     groups = make_groups(flow, axes, lambda own: partial(_settle, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how))
     problems = [_problem(one, record, watch, key) for one in groups]
@@ -261,7 +263,7 @@ def _new_store(
         "versions": _platform.versions(),
         "platform": _platform.describe(),
         "convention": getattr(problem.flow, "convention", "not declared"),
-        "method": describe_method(problem.settings),
+        "method": describe_method(problem.flow, problem.settings, problem.like),
         "param": label(problem.like),
         "fingerprint": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
     }

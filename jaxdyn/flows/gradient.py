@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Params, as_leaf
 from ..data import Samples
-from ..models import trainable
+from ..models import Neurons, trainable
 from .base import AbstractFlow
 
 
@@ -192,15 +192,57 @@ class GradientFlow(AbstractFlow):
         def objective(moving):
             return self.loss_of_outputs(self.outputs(eqx.combine(moving, still), args)) + self._penalties(moving)
 
-        velocity = eqx.combine(jax.tree.map(jnp.negative, jax.grad(objective)(moving)), jax.tree.map(jnp.zeros_like, still))
+        return self._scaled(eqx.combine(jax.tree.map(jnp.negative, jax.grad(objective)(moving)), jax.tree.map(jnp.zeros_like, still)))
+
+    @property
+    def _gated(self) -> bool:
+        return getattr(self.model, "slopes", None) is not None
+
+    @property
+    def slopes(self) -> tuple[float, float] | None:
+        """The slopes (below zero, above zero) of a gated model; None for a model without kinks."""
+        return self.model.slopes if self._gated else None
+
+    def preactivations(self, y: Params, gates: PyTree | None = None) -> PyTree | None:
+        """The pre-activations at the samples whose signs are the gates; None for a model without kinks.
+
+        Args:
+            y: the parameters.
+            gates: as in `outputs`; with them the deeper layers' pre-activations are smooth in the parameters.
+
+        Returns:
+            What the model returns.
+        """
+        return self.model.preactivations(y, self.data.x, gates) if self._gated else None
+
+    def neurons(self, y: Params) -> Neurons | None:
+        """The model's only hidden layer on the samples; None for a model without kinks or of another shape.
+
+        Args:
+            y: the parameters.
+
+        Returns:
+            What the model returns.
+        """
+        own = getattr(self.model, "neurons", None)
+        return own(y, self.data.x) if self._gated and own is not None else None
+
+    def mobility(self, y: Params) -> Params:
+        """What multiplies minus the gradient: the time scales, 0 where parameters are frozen.
+
+        Args:
+            y: the parameters.
+
+        Returns:
+            A pytree like `y`.
+        """
+        moving = jax.tree.map(lambda leaf, moves: jnp.full_like(leaf, 1.0 if moves else 0.0), y, self.trainable(y))
+        return self._scaled(moving)
+
+    def _scaled(self, velocity: Params) -> Params:
         if self.time_scales is None:
             return velocity
         return jax.tree.map(lambda scale, v: jax.tree.map(lambda leaf: scale.astype(leaf.dtype) * leaf, v), self.time_scales, velocity)
-
-    def preactivations(self, y: Params) -> PyTree | None:
-        """The pre-activations at the samples whose signs are the gates; None for a model without kinks."""
-        gated = getattr(self.model, "slopes", None) is not None
-        return self.model.preactivations(y, self.data.x) if gated else None
 
     def conserved(self, y: Params) -> Float[Array, " quantity"] | None:
         """What the exact flow keeps constant (balancedness); None where nothing is known to be.

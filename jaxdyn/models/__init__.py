@@ -4,6 +4,7 @@ from .activations import Activation as Activation
 from .activations import activation as activation
 from .balance import balanced_split as balanced_split
 from .base import AbstractModel as AbstractModel
+from .base import Neurons as Neurons
 from .base import trainable as trainable
 from .mlp import MLP as MLP
 from .two_layer import TwoLayer as TwoLayer

@@ -2,7 +2,7 @@
 
 import abc
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -21,8 +21,9 @@ class AbstractModel(eqx.Module):
     - `trainable(params)`: a pytree of Python bools, False for the leaves that the flow leaves alone;
     - `conserved(params)`: quantities that every gradient flow of the output conserves, or None;
     - `slopes`: the (negative, positive) slopes of a gated model, or None where the model is not gated; where they are
-      given, `preactivations(params, x)` and `apply(params, x, gates)` exist, and the gates look like the
-      pre-activations.
+      given, `preactivations(params, x, gates)` and `apply(params, x, gates)` exist, and the gates look like the
+      pre-activations;
+    - `neurons(params, x)`: a model with one hidden layer as `Neurons`.
     """
 
     @abc.abstractmethod
@@ -47,6 +48,20 @@ class AbstractModel(eqx.Module):
         Returns:
             One number a sample.
         """
+
+
+class Neurons(NamedTuple):
+    """A model with one hidden layer, f(x_k) = sum_i outer_i act(inner_i . inputs_k).
+
+    Attributes:
+        inputs: what the neurons see of the samples, a bias's -1 included.
+        inner: the weights before the activation, a plain selection of params.
+        outer: the weights after it, each proportional to one param.
+    """
+
+    inputs: Float[Array, "sample input"]
+    inner: Float[Array, "hidden input"]
+    outer: Float[Array, " hidden"]
 
 
 def trainable(model: Any, params: Params) -> Params:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from .._types import as_leaf
 from .activations import Activation, activation
 from .balance import balanced_split
-from .base import AbstractModel, batch_of_inputs, count
+from .base import AbstractModel, Neurons, batch_of_inputs, count
 
 _ALPHA = {"one": lambda m: 1.0, "sqrt": math.sqrt, "linear": float}
 _LETTERS = ("a", "b", "c")
@@ -166,12 +166,34 @@ class TwoLayer(AbstractModel):
             a, b, c = jnp.concatenate([a, a]), jnp.concatenate([b, b]), jnp.concatenate([c, -c])
         return {"a": a, "b": b, "c": c} if self.bias else {"a": a, "c": c}
 
-    def preactivations(self, params: TwoLayerParams, x: Float[Array, "sample dim"]) -> Float[Array, "sample hidden"]:
+    def neurons(self, params: TwoLayerParams, x: Float[Array, "sample dim"]) -> Neurons:
+        """Inputs (x, -1), inner weights (a, b) and outer weights output_factor c.
+
+        Args:
+            params: the network's params.
+            x: inputs, one row a sample.
+
+        Returns:
+            The network as `Neurons`.
+        """
+        inputs, inner = batch_of_inputs(x, self.dim, params["a"].dtype), params["a"]
+        if self.bias:
+            inputs = jnp.concatenate([inputs, -jnp.ones_like(inputs[:, :1])], axis=1)
+            inner = jnp.concatenate([inner, params["b"][:, None]], axis=1)
+        return Neurons(inputs, inner, params["c"] * self.output_factor.astype(inner.dtype))
+
+    def preactivations(
+        self,
+        params: TwoLayerParams,
+        x: Float[Array, "sample dim"],
+        gates: Float[Array, "sample hidden"] | None = None,
+    ) -> Float[Array, "sample hidden"]:
         """What enters the activation: a_i.x - b_i.
 
         Args:
             params: the network's params.
             x: inputs, one row a sample.
+            gates: without effect on the only hidden layer.
 
         Returns:
             One number a sample and neuron.

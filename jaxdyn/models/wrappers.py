@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Params, as_leaf
-from .base import AbstractModel, trainable
+from .base import AbstractModel, Neurons, trainable
 
 
 def _check(model: Any) -> None:
@@ -85,6 +85,20 @@ class Centred(AbstractModel):
         extra = () if gates is None else (gates,)
         difference = self.model.apply(params["now"], x, *extra) - self.model.apply(params["start"], x)
         return difference * self.output_multiplier.astype(difference.dtype)
+
+    def neurons(self, params: Params, x: Float[Array, "sample dim"]) -> Neurons | None:
+        """The wrapped model's hidden layer at `"now"`, whose outputs differ from this model's by a constant.
+
+        Args:
+            params: the pair of params.
+            x: inputs, one row a sample.
+
+        Returns:
+            The layer; None if the wrapped model offers none.
+        """
+        own = getattr(self.model, "neurons", None)
+        found = None if own is None else own(params["now"], x)
+        return found and found._replace(outer=found.outer * self.output_multiplier.astype(found.outer.dtype))
 
     def conserved(self, params: Params) -> Array | None:
         """The wrapped model's conserved quantities at `"now"`: subtracting a constant function changes none of them.

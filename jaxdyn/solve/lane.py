@@ -5,6 +5,7 @@ continued to the same bits. Time is kept in two parts and the solver works in th
 not stall, and a step may be far shorter than the spacing of floating numbers at `t`.
 """
 
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._types import Params
 from .explicit import explicit_step
+from .kinks import KinkState, NeuronKinks, Passage, Step
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
 
@@ -41,6 +43,7 @@ class Settings(eqx.Module):
         dt0: first step; None lets the controller choose.
         max_steps: accepted and rejected steps allowed.
         norm_bound: a Euclidean norm, relative to 1 + that of the start, beyond which the lane has diverged.
+        locate_kinks: whether to step through the kinks of gated models instead of over them (static).
     """
 
     solver: dfx.AbstractSolver
@@ -50,6 +53,7 @@ class Settings(eqx.Module):
     dt0: Float[Array, ""] | None
     max_steps: Int[Array, ""]
     norm_bound: Float[Array, ""]
+    locate_kinks: bool = eqx.field(static=True, default=True)
 
 
 class Certificate(eqx.Module):
@@ -64,6 +68,11 @@ class Certificate(eqx.Module):
         largest_loss_increase: between two accepted steps (an exact gradient flow has none); 0 if it never rose.
         conserved_drift: largest absolute change of any conserved quantity since the start; NaN if the flow declares none.
         largest_norm: of the parameters, Euclidean, over accepted steps.
+        num_kinks: gates that changed, and slides that began or ended; -1 where a gated flow was stepped plainly.
+        num_slides: slides that began; -1 likewise.
+        num_ambiguous_kinks: after which the solution is not unique (see docs/kinks.md); -1 likewise.
+        first_kink: time of the first kink; NaN without one.
+        last_kink: and of the last.
     """
 
     num_accepted_steps: Int[Array, ""]
@@ -74,6 +83,11 @@ class Certificate(eqx.Module):
     largest_loss_increase: Float[Array, ""]
     conserved_drift: Float[Array, ""]
     largest_norm: Float[Array, ""]
+    num_kinks: Int[Array, ""]
+    num_slides: Int[Array, ""]
+    num_ambiguous_kinks: Int[Array, ""]
+    first_kink: Float[Array, ""]
+    last_kink: Float[Array, ""]
 
 
 class LaneState(eqx.Module):
@@ -94,6 +108,7 @@ class LaneState(eqx.Module):
         next_record: index of the next record time.
         outcome: an `Outcome`, `running` while it runs.
         certificate: see there.
+        kinks: gates and slides; None where no kinks are located.
     """
 
     t: Float[Array, ""]
@@ -110,6 +125,7 @@ class LaneState(eqx.Module):
     next_record: Int[Array, ""]
     outcome: Int[Array, ""]
     certificate: Certificate
+    kinks: KinkState | None
 
 
 class Stretch(eqx.Module):
@@ -118,9 +134,10 @@ class Stretch(eqx.Module):
     Attributes:
         t_before: time at its start.
         t_after: time at its end, equal to `t_before` where nothing was accepted.
-        length: the solver's local time runs from 0 to this.
+        length: the solver's local time ran from 0 to this; a kink may have ended the step before.
         y: the parameters at its end.
         dense: diffrax's dense information; an explicit solver's `k` as its stages, see `explicit_step`.
+        passage: what kinks added to it; None where none are located.
     """
 
     t_before: Float[Array, ""]
@@ -128,6 +145,7 @@ class Stretch(eqx.Module):
     length: Float[Array, ""]
     y: Float[Array, " param"]
     dense: PyTree
+    passage: Passage | None
 
 
 def _tableau(solver: dfx.AbstractSolver) -> dfx.ButcherTableau | None:
@@ -151,6 +169,29 @@ def is_shift_invariant(controller: dfx.AbstractStepSizeController) -> bool:
     return type(controller) in (dfx.PIDController, dfx.ConstantStepSize)
 
 
+def treats_kinks(flow: Any, settings: Settings, like: Params) -> tuple[bool, str]:
+    """Whether the kinks of a flow are located, and that in words.
+
+    Args:
+        flow: the flow.
+        settings: how to solve it.
+        like: its parameters, or their shapes.
+
+    Returns:
+        False where the flow is stepped plainly, and why.
+    """
+    if getattr(flow, "slopes", None) is None:
+        return False, "plain stepping"
+    if not settings.locate_kinks:
+        return False, "plain stepping through kinks, as asked"
+    if not is_shift_invariant(settings.controller):
+        return False, f"plain stepping through kinks ({type(settings.controller).__name__} looks at absolute times)"
+    neurons = getattr(flow, "neurons", None)
+    if neurons is None or eqx.filter_eval_shape(lambda f, y: f.neurons(y), flow, like) is None:
+        return False, "plain stepping through kinks (of more than one hidden layer)"
+    return True, "kinks located"
+
+
 class Lane:
     """The integration of one flow under some settings; made inside a trace, holds no state of its own."""
 
@@ -163,10 +204,16 @@ class Lane:
         self.term = dfx.ODETerm(cast(Any, self._field))
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
+        self.kinks = NeuronKinks(flow, self.unravel, flat) if treats_kinks(flow, settings, like)[0] else None
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
-    def _field(self, t: Array, y: Array, args: Array) -> Array:
-        return ravel_pytree(self.flow.vector_field((args + t).astype(self.time_dtype), self.unravel(y), None))[0].astype(self.dtype)
+    def _field(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:
+        """The field at local time t; args are the time where that begins and what holds gates and slides."""
+        begin, hold = args
+        time = (begin + t).astype(self.time_dtype)
+        if self.kinks is not None and hold is not None:
+            return self.kinks.field(time, y, hold)
+        return ravel_pytree(self.flow.vector_field(time, self.unravel(y), None))[0].astype(self.dtype)
 
     def _conserved(self, y: Array) -> Array:
         conserved = getattr(self.flow, "conserved", None)
@@ -186,7 +233,9 @@ class Lane:
         settings, zero = self.settings, jnp.zeros((), self.dtype)
         y = ravel_pytree(params)[0]
         t0 = jnp.asarray(t0, self.time_dtype)
-        velocity = self._field(zero, y, t0)
+        kinks = None if self.kinks is None else self.kinks.start(y)
+        hold = None if self.kinks is None or kinks is None else self.kinks.hold(kinks)
+        velocity = self._field(zero, y, (t0, hold))
         loss = jnp.asarray(self.flow.loss(params), self.dtype)
         controller = settings.controller.wrap(1)
         invariant = is_shift_invariant(controller)
@@ -196,16 +245,18 @@ class Lane:
         func = settings.solver.func
         order = settings.solver.error_order(self.term)
         horizon = jnp.full_like(zero, jnp.inf) if invariant else settings.t1  # ConstantStepSize counts steps to a finite end
-        first, controller_state = controller.init(self.term, origin, horizon, y, dt0, t0 - origin, func, order)
+        first, controller_state = controller.init(self.term, origin, horizon, y, dt0, (t0 - origin, hold), func, order)
         step_size = (first - origin).astype(self.dtype)
         step_size = jnp.where(jnp.isfinite(step_size) & (step_size > 0), step_size, room)
-        solver_state = settings.solver.init(self.term, zero, jnp.minimum(step_size, room), y, t0)
+        solver_state = settings.solver.init(self.term, zero, jnp.minimum(step_size, room), y, (t0, hold))
         if self.has_last_stage:
             # the first stage is at hand; otherwise one lane's start would cost every lane of its batch a stage
             solver_state = (jnp.zeros_like(solver_state[0]), velocity)
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
         norm = jnp.linalg.norm(y)
         conserved = self._conserved(y)
+        unlocated = _count(0 if self.kinks is not None or getattr(self.flow, "slopes", None) is None else -1)
+        never = jnp.full_like(t0, jnp.nan)
         return LaneState(
             t=t0,
             t_low=jnp.zeros_like(t0),
@@ -229,7 +280,13 @@ class Lane:
                 largest_loss_increase=zero,
                 conserved_drift=jnp.where(conserved.size > 0, zero, jnp.nan),
                 largest_norm=norm,
+                num_kinks=unlocated,
+                num_slides=unlocated,
+                num_ambiguous_kinks=unlocated,
+                first_kink=never,
+                last_kink=never,
             ),
+            kinks=kinks,
         )
 
     def step(self, state: LaneState) -> tuple[LaneState, Stretch]:
@@ -246,11 +303,12 @@ class Lane:
         room = ((settings.t1 - state.t) - state.t_low).astype(self.dtype)
         # a step that all but reaches the end reaches it: rounding must leave no sliver
         clipped = state.step_size >= room * (1 - jnp.sqrt(jnp.finfo(self.dtype).eps))
-        h = jnp.where(clipped, room, state.step_size)
+        h = full = jnp.where(clipped, room, state.step_size)
         invariant = is_shift_invariant(settings.controller)
         origin = zero if invariant else state.t
         made_jump = False if invariant else state.made_jump
-        y1, y_error, dense, solver_state, result = self._advance(h, state, made_jump)
+        hold = None if self.kinks is None or state.kinks is None else self.kinks.hold(state.kinks)
+        y1, y_error, dense, solver_state, result = self._advance(h, state, hold, made_jump)
         finite = jnp.all(jnp.isfinite(y1)) & dfx.is_okay(result)
         # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
@@ -258,7 +316,7 @@ class Lane:
             origin + h,
             state.y,
             jnp.where(finite, y1, state.y),
-            state.t - origin,
+            (state.t - origin, hold),
             None if y_error is None else jnp.where(finite & ~jnp.isnan(y_error), y_error, jnp.inf),
             cast(Any, solver.error_order(self.term)),
             state.controller_state,
@@ -266,6 +324,15 @@ class Lane:
         accepted = running & keep & finite
         next_size = jnp.asarray(next_t1 - next_t0).astype(self.dtype)
         next_size = jnp.where(clipped & keep, jnp.maximum(next_size, state.step_size), next_size)
+
+        passage = None
+        if self.kinks is not None:
+            passage = self._pass_kinks(h, state, y1, dense, solver_state, hold, accepted)
+            y1, h, clipped = passage.y, passage.fraction * h, clipped & (passage.fraction == 1)
+            finite &= jnp.all(jnp.isfinite(y1))
+            accepted &= finite
+            if self.has_last_stage:
+                solver_state = (solver_state[0], passage.velocity)
 
         t, t_low = _two_sum(state.t, state.t_low + h.astype(self.time_dtype))
         if not invariant:  # it has its own idea of where the next step starts, such as just after a jump
@@ -280,7 +347,6 @@ class Lane:
         certificate = Certificate(
             num_accepted_steps=old.num_accepted_steps + accepted,
             num_rejected_steps=old.num_rejected_steps + (running & ~accepted),
-            num_field_evaluations=old.num_field_evaluations + jnp.where(running, max(self.step_evaluations, 0), 0),
             loss_start=old.loss_start,
             loss_end=jnp.where(accepted, loss, old.loss_end),
             largest_loss_increase=jnp.where(
@@ -288,6 +354,7 @@ class Lane:
             ),
             conserved_drift=jnp.where(accepted, jnp.maximum(old.conserved_drift, drift), old.conserved_drift),
             largest_norm=jnp.where(accepted, jnp.maximum(old.largest_norm, norm), old.largest_norm),
+            **self._count_kinks(state, passage, h, accepted, running),
         )
         rejections = jnp.where(accepted, 0, state.rejections + 1)
 
@@ -299,11 +366,11 @@ class Lane:
         fate = jnp.where(steps >= settings.max_steps, _count(Outcome.max_steps), _count(Outcome.running))
         collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
         fate = jnp.where(tiny & ~(accepted & clipped), collapse, fate)
-        velocity = cache(lambda: self._velocity(solver_state, y1, t))
+        velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
         moment = Moment(self.flow, t, settings.t1, params, y1, loss, velocity)
         for rule in reversed(settings.rules):
             fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
-        asked = bool(velocity.cache_info().currsize) and not self.has_last_stage
+        asked = bool(velocity.cache_info().currsize) and not self.has_last_stage and passage is None
         fate = jnp.where(accepted & clipped, int(Outcome.t1_reached), fate)
         outside = ~(norm <= settings.norm_bound * (1 + state.norm_start)) | ~jnp.isfinite(loss)
         fate = jnp.where((accepted & outside) | (keep & ~finite), int(Outcome.diverged), fate)
@@ -329,16 +396,53 @@ class Lane:
             next_record=state.next_record,
             outcome=tried(fate, state.outcome),
             certificate=certificate,
+            kinks=None if passage is None else taken(passage.state, state.kinks),
         )
         if asked and self.step_evaluations > 0:
             evaluations = after.certificate.num_field_evaluations + running
             after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
-        return after, Stretch(state.t, after.t, h, after.y, dense)
+        return after, Stretch(state.t, after.t, full, after.y, dense, None if passage is None else replace(passage, state=None))
 
-    def _advance(self, h: Array, state: LaneState, made_jump: bool | Array) -> tuple[Array, Array | None, PyTree, PyTree, dfx.RESULTS]:
+    def _pass_kinks(
+        self, h: Array, state: LaneState, y1: Array, dense: PyTree, solver_state: PyTree, hold: PyTree, active: Array
+    ) -> Passage:
+        """The step, which held the gates, through its kinks."""
+        assert self.kinks is not None and state.kinks is not None
+        zero, controller = jnp.zeros((), self.dtype), self.settings.controller
+        if self.has_last_stage:
+            first, last = dense["k"][0], solver_state[1]
+        else:
+            first, last = (self._field(zero, y, (state.t, hold)) for y in (state.y, y1))
+        tolerance = None
+        if isinstance(controller, dfx.PIDController):
+            tolerance = jax.lax.stop_gradient(controller.atol + controller.rtol * jnp.maximum(jnp.abs(state.y), jnp.abs(y1)))
+        curve = self._curve(h, dense)
+        step = Step(h, state.y, first, y1, last)
+        return self.kinks.passage(state.t, state.kinks, step, lambda s: curve.evaluate(s * h), tolerance, active)
+
+    def _count_kinks(self, state: LaneState, passage: Passage | None, h: Array, accepted: Array, running: Array) -> dict[str, Array]:
+        """What the certificate says of evaluations and kinks."""
+        old, evaluations = state.certificate, max(self.step_evaluations, 0)
+        names = ("num_kinks", "num_slides", "num_ambiguous_kinks", "first_kink", "last_kink")
+        if passage is None:
+            same = {name: getattr(old, name) for name in names}
+            return same | {"num_field_evaluations": old.num_field_evaluations + jnp.where(running, evaluations, 0)}
+        if not self.has_last_stage and evaluations > 0:
+            evaluations += 2
+        spent = jnp.where(running, evaluations + passage.evaluations, 0) if evaluations > 0 else 0
+        counts = (passage.num_kinks, passage.num_slides, passage.num_ambiguous)
+        found = {name: getattr(old, name) + jnp.where(accepted, n, 0) for name, n in zip(names[:3], counts, strict=True)}
+        some = accepted & (passage.num_kinks > 0)
+        whole = h / jnp.where(passage.fraction > 0, passage.fraction, 1.0)
+        first, last = (state.t + (state.t_low + (s * whole).astype(self.time_dtype)) for s in (passage.first, passage.last))
+        found["first_kink"] = jnp.where(some & jnp.isnan(old.first_kink), first, old.first_kink)
+        found["last_kink"] = jnp.where(some, last, old.last_kink)
+        return found | {"num_field_evaluations": old.num_field_evaluations + spent}
+
+    def _advance(self, h: Array, state: LaneState, hold: PyTree, made_jump: bool | Array) -> tuple[Array, Array | None, PyTree, PyTree, dfx.RESULTS]:
         """The solver's step from local time 0 to h."""
         solver, zero = self.settings.solver, jnp.zeros((), self.dtype)
-        step = (self.term, zero, h, state.y, state.t, state.solver_state, made_jump)
+        step = (self.term, zero, h, state.y, (state.t, hold), state.solver_state, made_jump)
         if isinstance(solver, dfx.AbstractERK) and _tableau(solver) is not None:
             return *explicit_step(solver, *step), dfx.RESULTS.successful
         return solver.step(*step)
@@ -346,7 +450,7 @@ class Lane:
     def _velocity(self, solver_state: PyTree, y: Array, t: Array) -> Array:
         if self.has_last_stage:
             return solver_state[1]
-        return self._field(jnp.zeros((), self.dtype), y, t)
+        return self._field(jnp.zeros((), self.dtype), y, (t, None))
 
     def read(self, stretch: Stretch, t: Float[Array, ""]) -> Float[Array, " param"]:
         """The parameters at a time within a stretch, by the solver's dense output.
@@ -359,10 +463,20 @@ class Lane:
             The flat parameters.
         """
         local = jnp.clip((t - stretch.t_before).astype(self.dtype), 0.0, stretch.length)
+        y = self._curve(stretch.length, stretch.dense).evaluate(local)
+        if stretch.passage is not None:
+            # what kinks added grows from each of them on to all of it at the end
+            since, passage = local / stretch.length, stretch.passage
+            room = passage.fraction - passage.onset
+            part = jnp.where(room > 0, jnp.clip((since - passage.onset) / jnp.where(room > 0, room, 1.0), 0.0, 1.0), 0.0)
+            y = y + part * passage.linear + part**2 * passage.quadratic
+        return jnp.where(t >= stretch.t_after, stretch.y, y)
+
+    def _curve(self, h: Array, dense: PyTree) -> dfx.AbstractLocalInterpolation:
+        """The solver's dense output, on local times from 0 to h."""
         # an explicit step's stages come one by one, and become diffrax's increments only where somebody reads
-        info = {name: stretch.length * jnp.stack(part) if isinstance(part, tuple) else part for name, part in stretch.dense.items()}
-        dense = self.settings.solver.interpolation_cls(t0=jnp.zeros_like(stretch.length), t1=stretch.length, **info)
-        return jnp.where(t >= stretch.t_after, stretch.y, dense.evaluate(local))
+        info = {name: h * jnp.stack(part) if isinstance(part, tuple) else part for name, part in dense.items()}
+        return self.settings.solver.interpolation_cls(t0=jnp.zeros_like(h), t1=h, **info)
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from jax.core import Tracer
 
 from .._platform import check_tolerance, default_rtol
 from .._types import Params, as_leaf
-from .lane import Settings, is_shift_invariant
+from .lane import Settings, is_shift_invariant, treats_kinks
 from .rules import AbstractStopRule, StopWhen
 
 DEFAULT_MAX_STEPS = 1_000_000
@@ -119,6 +119,7 @@ class Tolerances(NamedTuple):
     dt0: Any = None
     max_steps: Any = None
     norm_bound: Any = 1e8
+    locate_kinks: bool = True
 
 
 def _takes_one_term(solver: dfx.AbstractSolver) -> bool:
@@ -219,6 +220,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         dt0=None if how.dt0 is None else as_leaf(how.dt0),
         max_steps=jnp.asarray(DEFAULT_MAX_STEPS if how.max_steps is None else how.max_steps, jnp.result_type(int)),
         norm_bound=as_leaf(how.norm_bound),
+        locate_kinks=bool(how.locate_kinks),
     )
 
 
@@ -252,10 +254,19 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
     return eqx.tree_at(lambda s: open_places(s.root_finder), solver, open_places(controller), is_leaf=lambda x: x is use_stepsize_tol)
 
 
-def describe_method(settings: Settings) -> str:
-    """The solver, the controller and how kinks are treated, in words."""
+def describe_method(flow: Any, settings: Settings, like: Params) -> str:
+    """The solver, the controller and how kinks are treated, in words.
+
+    Args:
+        flow: the flow.
+        settings: how it is solved.
+        like: its parameters, or their shapes.
+
+    Returns:
+        A line.
+    """
     controller, names = settings.controller, []
     while controller is not None:
         names.append(type(controller).__name__)
         controller = getattr(controller, "controller", None)
-    return f"{type(settings.solver).__name__}, {' of '.join(names)}, plain stepping"
+    return f"{type(settings.solver).__name__}, {' of '.join(names)}, {treats_kinks(flow, settings, like)[1]}"

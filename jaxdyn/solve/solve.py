@@ -38,6 +38,7 @@ def solve(
     dt0: float | Array | None = None,
     max_steps: int | None = None,
     norm_bound: float = 1e8,
+    locate_kinks: bool = True,
 ) -> Solution:
     """Integrates one lane of a flow.
 
@@ -61,6 +62,8 @@ def solve(
         max_steps: accepted and rejected steps allowed, those of an earlier solution included; a million by default. With
             record="steps", whose memory it bounds, 4096 more by default.
         norm_bound: the lane has diverged once the norm of its parameters exceeds this times (1 + norm of the start).
+        locate_kinks: whether to step through the kinks of gated (ReLU) networks, which a plain solver does not see; where that is not
+            possible `sol.method` says why.
 
     Returns:
         The end, the records, the outcome and the certificate. Numerical failure is an outcome, never an exception.
@@ -84,11 +87,10 @@ def solve(
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
         if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
-    settings = make_settings(dtype, t1, stop, Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound), begins)
-    if going_on and start.method != describe_method(settings):
-        raise ValueError(
-            f"this lane was solved by {start.method}, not {describe_method(settings)}: name the same, or start from sol.params."
-        )
+    settings = make_settings(dtype, t1, stop, Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks), begins)
+    if going_on and start.method != describe_method(flow, settings, params):
+        now = describe_method(flow, settings, params)
+        raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
     if recorded_steps is None:
         ts = record_times(record, begins, t1)
         capacity = ts.shape[0]
@@ -151,7 +153,7 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
         states=jax.vmap(lane.unravel)(buffer),
         observed=evaluate(watch, flow, times, buffer, start_params, lane.unravel, reached),
         state=state,
-        method=describe_method(settings),
+        method=describe_method(flow, settings, like),
         convention=getattr(flow, "convention", "not declared"),
     )
 
@@ -178,6 +180,7 @@ def load_solution(
     solver: dfx.AbstractSolver | None = None,
     controller: dfx.AbstractStepSizeController | None = None,
     dt0: float | None = None,
+    locate_kinks: bool = True,
 ) -> Solution:
     """Reads a saved solution, to look at or to go on from.
 
@@ -189,6 +192,7 @@ def load_solution(
         solver: the solver that was named then, if one was.
         controller: the controller that was named then, if one was.
         dt0: the first step, if a controller without a default needs one.
+        locate_kinks: as it was then.
 
     Returns:
         The solution.
@@ -201,10 +205,10 @@ def load_solution(
         raise ValueError("this flow has no init(key): give parameters of the shapes that were solved, like=params.")
     params = like if like is not None else eqx.filter_eval_shape(lambda f: f.init(jax.random.key(0)), flow)
     dtype = check_params(params)
-    settings = make_settings(dtype, 1.0, (), Tolerances(solver, controller, dt0=dt0))
+    settings = make_settings(dtype, 1.0, (), Tolerances(solver, controller, dt0=dt0, locate_kinks=locate_kinks))
 
     def shapes(flow, params, settings, ts, watch) -> PyTree:
         return _solve(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, watch, 2)
 
     skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
-    return read_solution(path, skeleton, describe_method(settings))
+    return read_solution(path, skeleton, describe_method(flow, settings, params))

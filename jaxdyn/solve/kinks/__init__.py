@@ -1,0 +1,6 @@
+"""Kinks: where a pre-activation changes sign inside a step, and how the flow goes on from there."""
+
+from .neurons import NeuronKinks as NeuronKinks
+from .neurons import Step as Step
+from .state import KinkState as KinkState
+from .state import Passage as Passage
