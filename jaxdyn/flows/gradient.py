@@ -187,12 +187,25 @@ class GradientFlow(AbstractFlow):
         Returns:
             The velocity, a pytree like `y`.
         """
+        return self.descent(y, args)[0]
+
+    def descent(self, y: Params, gates: PyTree | None = None) -> tuple[Params, Float[Array, " sample"]]:
+        """The velocity, and what it is made of: the derivative of the data's loss by the outputs.
+
+        Args:
+            y: the parameters.
+            gates: held fixed, or None.
+
+        Returns:
+            A pytree like `y`, and one number a sample.
+        """
         moving, still = eqx.partition(y, self.trainable(y))
-
-        def objective(moving):
-            return self.loss_of_outputs(self.outputs(eqx.combine(moving, still), args)) + self._penalties(moving)
-
-        return self._scaled(eqx.combine(jax.tree.map(jnp.negative, jax.grad(objective)(moving)), jax.tree.map(jnp.zeros_like, still)))
+        f, pull = jax.vjp(lambda moving: self.outputs(eqx.combine(moving, still), gates), moving)
+        residual = jax.grad(self.loss_of_outputs)(f)
+        gradient = pull(residual)[0]
+        if self.weight_decay is not None or self.norm_barrier is not None:
+            gradient = jax.tree.map(jnp.add, gradient, jax.grad(self._penalties)(moving))
+        return self._scaled(eqx.combine(jax.tree.map(jnp.negative, gradient), jax.tree.map(jnp.zeros_like, still))), residual
 
     @property
     def _gated(self) -> bool:

@@ -55,12 +55,12 @@ class Neurons(NamedTuple):
 
     Attributes:
         inputs: what the neurons see of the samples, a bias's -1 included.
-        inner: the weights before the activation, a plain selection of params.
+        inner: the weights before the activation, a plain selection of params; the neurons last, as processors like it.
         outer: the weights after it, each proportional to one param.
     """
 
     inputs: Float[Array, "sample input"]
-    inner: Float[Array, "hidden input"]
+    inner: Float[Array, "input hidden"]
     outer: Float[Array, " hidden"]
 
 

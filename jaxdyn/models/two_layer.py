@@ -176,10 +176,10 @@ class TwoLayer(AbstractModel):
         Returns:
             The network as `Neurons`.
         """
-        inputs, inner = batch_of_inputs(x, self.dim, params["a"].dtype), params["a"]
+        inputs, inner = batch_of_inputs(x, self.dim, params["a"].dtype), params["a"].T
         if self.bias:
             inputs = jnp.concatenate([inputs, -jnp.ones_like(inputs[:, :1])], axis=1)
-            inner = jnp.concatenate([inner, params["b"][:, None]], axis=1)
+            inner = jnp.concatenate([inner, params["b"][None, :]], axis=0)
         return Neurons(inputs, inner, params["c"] * self.output_factor.astype(inner.dtype))
 
     def preactivations(

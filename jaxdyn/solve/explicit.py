@@ -5,15 +5,14 @@ buffer of them each time, which for cheap fields costs as much again as the fiel
 field evaluations, against 1.2 here with all that a lane does besides).
 """
 
-from contextlib import nullcontext
 from typing import Any, cast
 
 import diffrax as dfx
-import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.xla_metadata import set_xla_metadata
 from jaxtyping import Array, Bool, Float, PyTree
+
+from .apart import apart
 
 
 def explicit_step(
@@ -66,7 +65,5 @@ def _weighted_sum(row: np.ndarray, stages: list[Array]) -> Array:
 
 
 def _move(row: np.ndarray, h: Array, y0: Array, stages: list[Array]) -> Array:
-    """The point of the next stage, computed once: XLA for CPUs would fuse the sum into each of the field's uses of it."""
-    apart = set_xla_metadata(inlineable="false") if jax.default_backend() == "cpu" else nullcontext()
-    with apart:
-        return jax.jit(lambda h, y0, stages: y0 + h * _weighted_sum(row, stages))(h, y0, stages)
+    """The point of the next stage."""
+    return apart(lambda h, y0, stages: y0 + h * _weighted_sum(row, stages), h, y0, stages)

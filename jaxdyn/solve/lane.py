@@ -5,7 +5,6 @@ continued to the same bits. Time is kept in two parts and the solver works in th
 not stall, and a step may be far shorter than the spacing of floating numbers at `t`.
 """
 
-from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
@@ -18,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._types import Params
 from .explicit import explicit_step
-from .kinks import KinkState, NeuronKinks, Passage, Step
+from .kinks import KinkState, NeuronKinks, Passage, Shift, Step
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
 
@@ -137,7 +136,7 @@ class Stretch(eqx.Module):
         length: the solver's local time ran from 0 to this; a kink may have ended the step before.
         y: the parameters at its end.
         dense: diffrax's dense information; an explicit solver's `k` as its stages, see `explicit_step`.
-        passage: what kinks added to it; None where none are located.
+        shift: what kinks added to it; None where none are located.
     """
 
     t_before: Float[Array, ""]
@@ -145,7 +144,7 @@ class Stretch(eqx.Module):
     length: Float[Array, ""]
     y: Float[Array, " param"]
     dense: PyTree
-    passage: Passage | None
+    shift: Shift | None
 
 
 def _tableau(solver: dfx.AbstractSolver) -> dfx.ButcherTableau | None:
@@ -325,10 +324,10 @@ class Lane:
         next_size = jnp.asarray(next_t1 - next_t0).astype(self.dtype)
         next_size = jnp.where(clipped & keep, jnp.maximum(next_size, state.step_size), next_size)
 
-        passage = None
+        passage, kinks = None, state.kinks
         if self.kinks is not None:
-            passage = self._pass_kinks(h, state, y1, dense, solver_state, hold, accepted)
-            y1, h, clipped = passage.y, passage.fraction * h, clipped & (passage.fraction == 1)
+            passage, kinks = self._pass_kinks(h, state, y1, dense, solver_state, hold, accepted)
+            y1, h, clipped = passage.y, passage.shift.fraction * h, clipped & (passage.shift.fraction == 1)
             finite &= jnp.all(jnp.isfinite(y1))
             accepted &= finite
             if self.has_last_stage:
@@ -396,16 +395,16 @@ class Lane:
             next_record=state.next_record,
             outcome=tried(fate, state.outcome),
             certificate=certificate,
-            kinks=None if passage is None else taken(passage.state, state.kinks),
+            kinks=taken(kinks, state.kinks),
         )
         if asked and self.step_evaluations > 0:
             evaluations = after.certificate.num_field_evaluations + running
             after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
-        return after, Stretch(state.t, after.t, full, after.y, dense, None if passage is None else replace(passage, state=None))
+        return after, Stretch(state.t, after.t, full, after.y, dense, None if passage is None else passage.shift)
 
     def _pass_kinks(
         self, h: Array, state: LaneState, y1: Array, dense: PyTree, solver_state: PyTree, hold: PyTree, active: Array
-    ) -> Passage:
+    ) -> tuple[Passage, KinkState]:
         """The step, which held the gates, through its kinks."""
         assert self.kinks is not None and state.kinks is not None
         zero, controller = jnp.zeros((), self.dtype), self.settings.controller
@@ -417,8 +416,8 @@ class Lane:
         if isinstance(controller, dfx.PIDController):
             tolerance = jax.lax.stop_gradient(controller.atol + controller.rtol * jnp.maximum(jnp.abs(state.y), jnp.abs(y1)))
         curve = self._curve(h, dense)
-        step = Step(h, state.y, first, y1, last)
-        return self.kinks.passage(state.t, state.kinks, step, lambda s: curve.evaluate(s * h), tolerance, active)
+        step = Step(h, state.y, first, y1, last, lambda s: curve.evaluate(s * h))
+        return self.kinks.passage(state.t, state.kinks, step, tolerance, active)
 
     def _count_kinks(self, state: LaneState, passage: Passage | None, h: Array, accepted: Array, running: Array) -> dict[str, Array]:
         """What the certificate says of evaluations and kinks."""
@@ -433,7 +432,7 @@ class Lane:
         counts = (passage.num_kinks, passage.num_slides, passage.num_ambiguous)
         found = {name: getattr(old, name) + jnp.where(accepted, n, 0) for name, n in zip(names[:3], counts, strict=True)}
         some = accepted & (passage.num_kinks > 0)
-        whole = h / jnp.where(passage.fraction > 0, passage.fraction, 1.0)
+        whole = h / jnp.where(passage.shift.fraction > 0, passage.shift.fraction, 1.0)
         first, last = (state.t + (state.t_low + (s * whole).astype(self.time_dtype)) for s in (passage.first, passage.last))
         found["first_kink"] = jnp.where(some & jnp.isnan(old.first_kink), first, old.first_kink)
         found["last_kink"] = jnp.where(some, last, old.last_kink)
@@ -464,12 +463,12 @@ class Lane:
         """
         local = jnp.clip((t - stretch.t_before).astype(self.dtype), 0.0, stretch.length)
         y = self._curve(stretch.length, stretch.dense).evaluate(local)
-        if stretch.passage is not None:
+        if stretch.shift is not None:
             # what kinks added grows from each of them on to all of it at the end
-            since, passage = local / stretch.length, stretch.passage
-            room = passage.fraction - passage.onset
-            part = jnp.where(room > 0, jnp.clip((since - passage.onset) / jnp.where(room > 0, room, 1.0), 0.0, 1.0), 0.0)
-            y = y + part * passage.linear + part**2 * passage.quadratic
+            shift, since = stretch.shift, local / stretch.length
+            room = shift.fraction - shift.onset
+            part = jnp.where(room > 0, jnp.clip((since - shift.onset) / jnp.where(room > 0, room, 1.0), 0.0, 1.0), 0.0)
+            y = y + part * shift.linear + part**2 * shift.quadratic
         return jnp.where(t >= stretch.t_after, stretch.y, y)
 
     def _curve(self, h: Array, dense: PyTree) -> dfx.AbstractLocalInterpolation:

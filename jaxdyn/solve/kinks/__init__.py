@@ -4,3 +4,4 @@ from .neurons import NeuronKinks as NeuronKinks
 from .neurons import Step as Step
 from .state import KinkState as KinkState
 from .state import Passage as Passage
+from .state import Shift as Shift

@@ -1,7 +1,7 @@
 """What a lane remembers of its kinks, and what a step found of them."""
 
 import equinox as eqx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 
 class KinkState(eqx.Module):
@@ -16,6 +16,7 @@ class KinkState(eqx.Module):
         group: the first sample whose surface is the same as this one's (repeated or parallel inputs), -1 where there is no surface.
         ratio: this sample's input over that one's.
         passed: how many kinks each neuron has passed.
+        rate: how fast the field's jumps drive what follows, in inverse time, as the last kinks had it; 0 where nothing is known.
     """
 
     gates: Float[Array, "sample hidden"]
@@ -26,39 +27,46 @@ class KinkState(eqx.Module):
     group: Int[Array, " sample"]
     ratio: Float[Array, " sample"]
     passed: Int[Array, " hidden"]
+    rate: Float[Array, ""]
+
+
+class Shift(eqx.Module):
+    """What kinks added to a step's own dense output.
+
+    Attributes:
+        fraction: how much of the step was taken.
+        linear: grows in proportion to the time since `onset`.
+        quadratic: and this to its square.
+        onset: fraction of the step.
+    """
+
+    fraction: Float[Array, ""]
+    linear: Float[Array, " param"]
+    quadratic: Float[Array, " param"]
+    onset: Float[Array, " param"]
 
 
 class Passage(eqx.Module):
     """A step through its kinks.
 
     Attributes:
-        fraction: how much of the step was taken.
         y: the parameters at its end.
         velocity: the field there, with the gates there.
-        state: gates and slides there; None once the lane has taken them over.
-        linear: what the kinks added to the step's own dense output, in proportion to the time since `onset`, and ...
-        quadratic: ... to its square.
-        onset: fraction of the step.
+        shift: how it got there.
         num_kinks: gates that changed, slides that began or ended.
         num_slides: slides that began.
         num_ambiguous: kinks after which the solution is not unique.
         first: fraction of the step at the first kink.
         last: and at the last.
         evaluations: of the field.
-        settled: whether the error is small enough.
     """
 
-    fraction: Float[Array, ""]
     y: Float[Array, " param"]
     velocity: Float[Array, " param"]
-    state: KinkState | None
-    linear: Float[Array, " param"]
-    quadratic: Float[Array, " param"]
-    onset: Float[Array, " param"]
+    shift: Shift
     num_kinks: Int[Array, ""]
     num_slides: Int[Array, ""]
     num_ambiguous: Int[Array, ""]
     first: Float[Array, ""]
     last: Float[Array, ""]
     evaluations: Int[Array, ""]
-    settled: Bool[Array, ""]

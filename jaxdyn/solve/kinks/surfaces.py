@@ -1,5 +1,6 @@
 """The surfaces w . x = 0 of samples, and the geometry of sliding on several of them."""
 
+from functools import reduce
 from typing import NamedTuple
 
 import jax
@@ -29,7 +30,7 @@ def group_samples(inputs: Float[Array, "sample input"]) -> tuple[Int[Array, " sa
 
     parallel, ratio = jax.lax.map(ratios_to, inputs)  # (first, sample)
     parallel &= (size > 0)[:, None] & (size > 0)[None, :]
-    group = jnp.min(jnp.where(parallel, jnp.arange(n)[:, None], n), axis=0)
+    group = jnp.min(jnp.where(parallel, jnp.arange(n, dtype=jnp.int32)[:, None], n), axis=0)
     known = jnp.minimum(group, n - 1)
     return jnp.where(group < n, group, -1), jnp.where(group < n, ratio[known, jnp.arange(n)], 0.0)
 
@@ -42,16 +43,23 @@ class Frame(NamedTuple):
         dual: d, with x_k . S d_l likewise, in the span of the q.
     """
 
-    normal: Float[Array, "slot hidden input"]
-    dual: Float[Array, "slot hidden input"]
+    normal: Float[Array, "slot input neuron"]
+    dual: Float[Array, "slot input neuron"]
 
 
-def dot(a: Float[Array, "... input"], b: Float[Array, "... input"]) -> Float[Array, "..."]:
-    """The plain scalar product of rows; a sum of few terms, written out."""
-    return sum(a[..., k] * b[..., k] for k in range(a.shape[-1])) if a.shape[-1] <= 4 else jnp.sum(a * b, axis=-1)
+def preactivations(inputs: Float[Array, "sample input"], weights: Float[Array, "input neuron"]) -> Float[Array, "sample neuron"]:
+    """The matrix product; for few inputs a sum, which costs half of it on a CPU."""
+    if inputs.shape[1] > 3:
+        return inputs @ weights
+    return reduce(jnp.add, [inputs[:, k, None] * weights[None, k, :] for k in range(inputs.shape[1])])
 
 
-def frame(rows: Float[Array, "slot hidden input"], metric: Float[Array, "hidden input"]) -> Frame:
+def dot(a: Float[Array, "input neuron"], b: Float[Array, "input neuron"]) -> Float[Array, " neuron"]:
+    """The scalar product of each neuron's vectors; a sum of few terms, written out."""
+    return reduce(jnp.add, [a[k] * b[k] for k in range(a.shape[0])]) if a.shape[0] <= 4 else jnp.sum(a * b, axis=0)
+
+
+def frame(rows: Float[Array, "slot input neuron"], metric: Float[Array, "input neuron"]) -> Frame:
     """Gram and Schmidt, twice for accuracy.
 
     Args:
@@ -63,25 +71,36 @@ def frame(rows: Float[Array, "slot hidden input"], metric: Float[Array, "hidden 
     """
     normals, factors = [], []
     for row in rows:
-        rest, against = row, []
-        for _ in range(2):
+        rest, against = row, [jnp.zeros_like(row[0]) for _ in normals]
+        for _ in range(2 if normals else 0):
             shares = [dot(rest, metric * q) for q in normals]
-            rest = rest - sum((share[:, None] * q for share, q in zip(shares, normals, strict=True)), jnp.zeros_like(rest))
-            against = [a + b for a, b in zip(against, shares, strict=True)] if against else shares
-        whole, squared = dot(row, metric * row), dot(rest, metric * rest)
-        good = squared > DEPENDENT * whole
+            rest = reduce(jnp.subtract, [share[None, :] * q for share, q in zip(shares, normals, strict=True)], rest)
+            against = [a + b for a, b in zip(against, shares, strict=True)]
+        squared = dot(rest, metric * rest)
+        good = squared > DEPENDENT * dot(row, metric * row)
         size = jnp.sqrt(jnp.where(good, squared, 1.0))
-        normals.append(jnp.where(good, 1 / size, 0.0)[:, None] * rest)
+        normals.append(jnp.where(good, 1 / size, 0.0)[None, :] * rest)
         factors.append([*against, size])
     duals: list = [None] * len(normals)
     for k in reversed(range(len(normals))):
-        rest = normals[k] - sum((factors[j][k][:, None] * duals[j] for j in range(k + 1, len(normals))), jnp.zeros_like(normals[k]))
-        duals[k] = rest / factors[k][k][:, None]
+        terms = [factors[j][k][None, :] * duals[j] for j in range(k + 1, len(normals))]
+        duals[k] = reduce(jnp.subtract, terms, normals[k]) / factors[k][k][None, :]
     return Frame(jnp.stack(normals), jnp.stack(duals))
 
 
-def tangential(vector: Float[Array, "hidden input"], on: Frame, metric: Float[Array, "hidden input"]) -> Float[Array, "hidden input"]:
+def off_surfaces(
+    row: Float[Array, "input neuron"], normal: Float[Array, "slot input neuron"], metric: Float[Array, "input neuron"]
+) -> Float[Array, "input neuron"]:
+    """A normal without its part along those of the surfaces that the neuron slides on."""
+    for q in normal:
+        row = row - dot(q, metric * row)[None, :] * q
+    return row
+
+
+def tangential(
+    vector: Float[Array, "input neuron"], normal: Float[Array, "slot input neuron"], metric: Float[Array, "input neuron"]
+) -> Float[Array, "input neuron"]:
     """A displacement without what leads off the surfaces."""
-    for q in on.normal:
-        vector = vector - dot(q, vector)[:, None] * (metric * q)
+    for q in normal:
+        vector = vector - dot(q, vector)[None, :] * (metric * q)
     return vector

@@ -1,0 +1,251 @@
+"""What comes first in each neuron that has a kink in a step."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from ..apart import apart
+from .cubic import Cubic, first_fall, hermite
+from .surfaces import dot, off_surfaces, preactivations
+
+CANDIDATES = 2
+"""Kinks of one neuron that are located in a step; it ends at the second, and before the third."""
+TOUCH = 0.05
+"""Of the tolerance: what a touch and return may cost and be left out."""
+AMISS = 1e-9
+"""A gate against the sign of a pre-activation of this size, relative to weights and inputs, is set right."""
+NEVER = 2.0
+"""A fraction that no step reaches."""
+
+
+class Part(NamedTuple):
+    """What a step did to some of the neurons, its gates held; `0` is its start and `1` its end.
+
+    Attributes:
+        inputs: of all samples.
+        h: the step's length.
+        w0: inner weights.
+        w1: inner weights.
+        d0: their change, had it gone on as at the start.
+        d1: likewise.
+        c0: outer weights.
+        c1: outer weights.
+        weight0: see `KinkState`.
+        weight1: see `KinkState`.
+        gates: held in the step.
+        group: see `KinkState`.
+        slides: see `KinkState`.
+        multiplier0: see `KinkState`.
+        multiplier1: see `KinkState`.
+        jump0: see `KinkState`.
+        jump1: see `KinkState`.
+        normal: of the surfaces that they slide on, orthonormal in the metric.
+        metric: the mobility of the inner weights.
+        tolerance: of the inner weights, the smallest of a neuron; None where a touch is never left out.
+        least: what rounding makes of a pre-activation.
+        some: which of the neurons are meant; the others only fill the shape.
+    """
+
+    inputs: Float[Array, "sample input"]
+    h: Float[Array, ""]
+    w0: Float[Array, "input neuron"]
+    w1: Float[Array, "input neuron"]
+    d0: Float[Array, "input neuron"]
+    d1: Float[Array, "input neuron"]
+    c0: Float[Array, " neuron"]
+    c1: Float[Array, " neuron"]
+    weight0: Float[Array, " sample"]
+    weight1: Float[Array, " sample"]
+    gates: Float[Array, "sample neuron"]
+    group: Int[Array, " sample"]
+    slides: Int[Array, "slot neuron"]
+    multiplier0: Float[Array, "slot neuron"]
+    multiplier1: Float[Array, "slot neuron"]
+    jump0: Float[Array, "slot neuron"]
+    jump1: Float[Array, "slot neuron"]
+    normal: Float[Array, "slot input neuron"]
+    metric: Float[Array, "input neuron"]
+    tolerance: Float[Array, " neuron"] | None
+    least: Float[Array, " neuron"]
+    some: Bool[Array, " neuron"]
+
+
+class Event(NamedTuple):
+    """What comes first in each neuron.
+
+    Attributes:
+        s: fraction of the step; `NEVER` where nothing comes.
+        sample: whose surface.
+        slot: which of the neuron's slots, where a slide ends.
+        gate: 1 where the gate is on afterwards.
+        flips: whether the gate changes.
+        enters: whether it begins to slide.
+        leaves: whether it ceases to slide.
+        dies: whether its weights have become zero.
+        ambiguous: whether the solution is not unique from here.
+        jump: of the velocity at s, per unit of the sample's input.
+    """
+
+    s: Float[Array, " neuron"]
+    sample: Int[Array, " neuron"]
+    slot: Int[Array, " neuron"]
+    gate: Float[Array, " neuron"]
+    flips: Bool[Array, " neuron"]
+    enters: Bool[Array, " neuron"]
+    leaves: Bool[Array, " neuron"]
+    dies: Bool[Array, " neuron"]
+    ambiguous: Bool[Array, " neuron"]
+    jump: Float[Array, " neuron"]
+
+
+
+
+def first_events(part: Part, fills: bool) -> tuple[Event, Array]:
+    """Each neuron's first event, and the fraction at which the step must end for want of knowing what comes after.
+
+    Args:
+        part: the neurons.
+        fills: whether a neuron with all its slots taken has no direction left beyond a further surface.
+
+    Returns:
+        The events and the fraction.
+    """
+    samples, further = _candidates(part)
+    found = [_crossing(part, sample, when, fills) for sample, when in samples]
+    ones = jnp.ones_like(part.c0)
+    found += [(exit_, ones) for exit_ in _exits(part)]
+    (first, last), second = found[0], jnp.full_like(ones, NEVER)
+    for event, lasting in found[1:]:
+        sooner = event.s < first.s
+        second = jnp.minimum(second, jnp.where(sooner, first.s, event.s))
+        last = jnp.where(sooner, lasting, last)
+        first = Event(*(jnp.where(sooner, new, old) for new, old in zip(event, first, strict=True)))
+    # a candidate that was none has taken the place of another, of which there is but an estimate
+    further = jnp.maximum(further, jnp.where(first.s < NEVER, first.s, 1e-3))
+    return first, jnp.min(jnp.minimum(jnp.minimum(second, further), last))
+
+
+def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:
+    """The samples whose gates are violated first, roughly: by the control polygon of the cubic, which it never leaves."""
+    n = part.inputs.shape[0]
+    samples = jnp.arange(n, dtype=part.group.dtype)[:, None]
+    sign = jnp.where(part.gates > 0.5, 1.0, -1.0).astype(part.h.dtype)
+    z0, z1, d0, d1 = (sign * preactivations(part.inputs, w) for w in (part.w0, part.w1, part.d0, part.d1))
+    least = part.least[None, :]
+    free = (part.group[:, None] == samples) & part.some[None, :]
+    for slide in part.slides:
+        free &= slide[None, :] != samples
+    floor = jnp.minimum(z0, 0.0)
+    b0, b1, b2, b3 = z0 - floor, z0 - floor + d0 / 3, z1 - floor - d1 / 3, z1 - floor
+    below1, below2 = b1 < -least, b2 < -least
+    k = jnp.where(below1, 0.0, jnp.where(below2, 1.0, 2.0))
+    left = jnp.maximum(jnp.where(below1, b0, jnp.where(below2, b1, b2)), 0.0)
+    right = jnp.where(below1, b1, jnp.where(below2, b2, b3))
+    amiss = z0 < -_amiss(least)
+    when = jnp.where(amiss, 0.0, (k + left / jnp.where(right < 0, left - right, 1.0)) / 3)
+    when = jnp.where(free & (below1 | below2 | (b3 < -least) | amiss), when, NEVER)
+    found = []
+    for _ in range(CANDIDATES):
+        soonest = jnp.min(when, axis=0)
+        sample = jnp.min(jnp.where(when == soonest[None, :], samples, n - 1), axis=0)
+        when = jnp.where(samples == sample[None, :], NEVER, when)
+        found.append((sample, soonest))
+    return found, jnp.min(when, axis=0)
+
+
+def _amiss(least: Array) -> Array:
+    return AMISS / (16 * jnp.finfo(least.dtype).eps) * least
+
+
+def _roots(z0: Array, d0: Array, z1: Array, d1: Array, least: Array, when: Array) -> Array:
+    """Where the pre-activation's cubic, positive as long as the gate is right, falls below zero.
+
+    Args:
+        z0: at the start.
+        d0: its slope there.
+        z1: at the end.
+        d1: its slope there.
+        least: what rounding makes of it.
+        when: `NEVER` where nothing is asked.
+
+    Returns:
+        In rows: the fraction where it falls, `NEVER` where it does not; its slope there; until when it stays below, 1 for the step's
+        end; how long it is below if it returns, 0 if it does not.
+    """
+    floor = jax.lax.stop_gradient(jnp.minimum(z0, 0.0))
+    curve = hermite(z0 - floor, d0, z1 - floor, d1)
+    plain = Cubic(*(jax.lax.stop_gradient(one) for one in curve))
+    highest, lowest = plain.extrema()
+    at_lowest = plain(lowest)
+    dips = (lowest > 0) & (lowest < 1) & (at_lowest < -least)
+    below = plain(jnp.ones_like(z0)) < -least
+    until = jnp.where(dips, lowest, 1.0)
+    since = jnp.where((highest > 0) & (highest < until) & (plain(highest) > 0), highest, 0.0)
+    amiss = z0 < -_amiss(least)
+    s = jnp.where(amiss, 0.0, first_fall(plain, curve, since, until))
+    touches = dips & ~below & ~amiss
+    bend = 2 * plain.a2 + 6 * plain.a3 * until
+    beyond = jnp.minimum(2 * jnp.sqrt(jnp.maximum(-2 * at_lowest / jnp.where(bend > 0, bend, 1.0), 0.0)), 1.0)
+    real = (when < NEVER) & (dips | below | amiss)
+    return jnp.stack(
+        [jnp.where(real, s, NEVER), curve.slope(s), jnp.where(touches, until, 1.0), jnp.where(touches, jax.lax.stop_gradient(beyond), 0.0)]
+    )
+
+
+def _crossing(part: Part, sample: Array, when: Array, fills: bool) -> tuple[Event, Array]:
+    """The event of one candidate of each neuron, and until when its pre-activation stays on the other side."""
+    row = part.inputs[sample].T
+    gate = jnp.sum(jnp.where(jnp.arange(part.gates.shape[0])[:, None] == sample[None, :], part.gates, 0.0), axis=0)
+    sign = jnp.where(gate > 0.5, 1.0, -1.0).astype(row.dtype)
+    z0, z1, d0, d1 = (sign * dot(row, w) for w in (part.w0, part.w1, part.d0, part.d1))
+    s, slope, until, beyond = apart(_roots, z0, d0, z1, d1, part.least, when)
+    real = s < NEVER
+    weight0, weight1 = part.weight0[sample], part.weight1[sample]
+    jump = (part.c0 + s * (part.c1 - part.c0)) * (weight0 + s * (weight1 - weight0))
+    if part.tolerance is not None:
+        # a touch and return changes the weights by the jump times the time beyond the surface
+        cost = part.h * jnp.abs(jump) * jnp.max(jnp.abs(row), axis=0) * beyond
+        real &= ~((beyond > 0) & (cost < TOUCH * part.tolerance))
+    free = off_surfaces(row, part.normal, part.metric)
+    rate, change = sign * slope, part.h * jump * dot(free, part.metric * free)
+    off, on = jnp.where(sign < 0, rate, rate + change), jnp.where(sign < 0, rate - change, rate)
+    full, no = jnp.all(part.slides >= 0, axis=0), jnp.zeros_like(real)
+    dies = real & full if fills else no
+    enters = real & (off > 0) & (on < 0) & ~full
+    flips = real & ~enters & ~dies
+    # a sample that pushes away from w = 0 may be another way to go on from there
+    pushed = jnp.where(part.c1 > 0, jnp.min(part.weight1), -jnp.max(part.weight1)) < 0
+    event = Event(
+        s=jnp.where(real, s, NEVER),
+        sample=sample,
+        slot=jnp.zeros_like(sample),
+        gate=jnp.where(flips & (sign < 0), 1.0, 0.0).astype(row.dtype),
+        flips=flips,
+        enters=enters,
+        leaves=no,
+        dies=dies,
+        ambiguous=(dies & pushed) | (real & full & ~dies),
+        jump=jump,
+    )
+    return event, jnp.where(real, until, 1.0)
+
+
+def _exits(part: Part) -> list[Event]:
+    """When the gate of each slide leaves [0, 1], to first order in time: at that moment nothing jumps."""
+    events = []
+    for q, sample in enumerate(part.slides):
+        m0, m1, j0, j1 = part.multiplier0[q], part.multiplier1[q], part.jump0[q], part.jump1[q]
+        times = []
+        for a, b in ((m0, m1), (j0 - m0, j1 - m1)):
+            leaves = part.some & (sample >= 0) & (b < 0)
+            times.append(jnp.where(leaves, jnp.maximum(a, 0.0) / jnp.where(leaves, jnp.maximum(a, 0.0) - b, 1.0), NEVER))
+        low, high = times
+        # where both ends are left at once the jump has changed its sign: the surface repels, and off is what has fewer samples on
+        repels = (low < NEVER) & (high < NEVER)
+        gate = jnp.where((high < NEVER) & ~repels, 1.0, 0.0).astype(m0.dtype)
+        s, no = jnp.minimum(low, high), jnp.zeros_like(repels)
+        slot = jnp.full_like(sample, q)
+        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0)))
+    return events
