@@ -329,7 +329,8 @@ class Lane:
             passage, kinks = self._pass_kinks(h, state, y1, dense, solver_state, hold, accepted)
             y1, h, clipped = passage.y, passage.shift.fraction * h, clipped & (passage.shift.fraction == 1)
             finite &= jnp.all(jnp.isfinite(y1))
-            accepted &= finite
+            next_size = jnp.where(accepted & ~passage.good, passage.reach * full, next_size)
+            accepted &= finite & passage.good
             if self.has_last_stage:
                 solver_state = (solver_state[0], passage.velocity)
 
@@ -415,8 +416,7 @@ class Lane:
         tolerance = None
         if isinstance(controller, dfx.PIDController):
             tolerance = jax.lax.stop_gradient(controller.atol + controller.rtol * jnp.maximum(jnp.abs(state.y), jnp.abs(y1)))
-        curve = self._curve(h, dense)
-        step = Step(h, state.y, first, y1, last, lambda s: curve.evaluate(s * h))
+        step = Step(h, state.y, first, y1, last, lambda s: self._point(h, dense, s), state.rejections)
         return self.kinks.passage(state.t, state.kinks, step, tolerance, active)
 
     def _count_kinks(self, state: LaneState, passage: Passage | None, h: Array, accepted: Array, running: Array) -> dict[str, Array]:
@@ -433,7 +433,7 @@ class Lane:
         found = {name: getattr(old, name) + jnp.where(accepted, n, 0) for name, n in zip(names[:3], counts, strict=True)}
         some = accepted & (passage.num_kinks > 0)
         whole = h / jnp.where(passage.shift.fraction > 0, passage.shift.fraction, 1.0)
-        first, last = (state.t + (state.t_low + (s * whole).astype(self.time_dtype)) for s in (passage.first, passage.last))
+        first, last = (state.t + (state.t_low + (s * whole).astype(self.time_dtype)) for s in (passage.shift.first, passage.last))
         found["first_kink"] = jnp.where(some & jnp.isnan(old.first_kink), first, old.first_kink)
         found["last_kink"] = jnp.where(some, last, old.last_kink)
         return found | {"num_field_evaluations": old.num_field_evaluations + spent}
@@ -462,20 +462,29 @@ class Lane:
             The flat parameters.
         """
         local = jnp.clip((t - stretch.t_before).astype(self.dtype), 0.0, stretch.length)
-        y = self._curve(stretch.length, stretch.dense).evaluate(local)
-        if stretch.shift is not None:
-            # what kinks added grows from each of them on to all of it at the end
-            shift, since = stretch.shift, local / stretch.length
-            room = shift.fraction - shift.onset
-            part = jnp.where(room > 0, jnp.clip((since - shift.onset) / jnp.where(room > 0, room, 1.0), 0.0, 1.0), 0.0)
-            y = y + part * shift.linear + part**2 * shift.quadratic
+        since = local / stretch.length
+        y = self._point(stretch.length, stretch.dense, since)[0]
+        if stretch.shift is not None and self.kinks is not None:
+            y = self.kinks.shifted(y, since, stretch.shift)
         return jnp.where(t >= stretch.t_after, stretch.y, y)
 
-    def _curve(self, h: Array, dense: PyTree) -> dfx.AbstractLocalInterpolation:
-        """The solver's dense output, on local times from 0 to h."""
-        # an explicit step's stages come one by one, and become diffrax's increments only where somebody reads
-        info = {name: h * jnp.stack(part) if isinstance(part, tuple) else part for name, part in dense.items()}
-        return self.settings.solver.interpolation_cls(t0=jnp.zeros_like(h), t1=h, **info)
+    def _point(self, h: Array, dense: PyTree, since: Array) -> tuple[Array, Array]:
+        """The solver's dense output at a fraction of a step of length h, and its derivative by time."""
+        curve = self.settings.solver.interpolation_cls
+        if not isinstance(dense.get("k"), tuple):
+            return jax.jvp(lambda s: curve(t0=jnp.zeros_like(h), t1=h, **dense).evaluate(s * h), (since,), (1 / h,))
+        # it is linear in both ends and the stages, so its weights are those of unit vectors
+        parts = [dense["y0"], dense["y1"], *dense["k"]]
+        one = jnp.eye(len(parts), dtype=self.dtype)
+        weights = jax.jvp(
+            lambda s: curve(t0=jnp.zeros_like(h), t1=jnp.ones_like(h), y0=one[0], y1=one[1], k=one[2:]).evaluate(s), (since,), (jnp.ones_like(h),)
+        )
+
+        def combine(weights: Array) -> Array:
+            ends = weights[0] * parts[0] + weights[1] * parts[1]
+            return ends + h * sum(weight * part for weight, part in zip(weights[2:], parts[2:], strict=True))
+
+        return combine(weights[0]), combine(weights[1]) / h
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:

@@ -26,15 +26,15 @@ from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivat
 MAX_SLIDES = 8
 """Surfaces that one neuron can slide on at once."""
 FEW = 16
-"""Neurons with a kink in a step are looked at so many at a time, or an eighth of all; with more of them, all are."""
+"""Neurons with a kink in a step that are looked at together, or an eighth of all; a step with more of them is too long."""
 SHARE = 1.0
 """Of the tolerance, for the kinks of a step."""
 AIM = 0.3
 """And what a step is cut short to."""
 NEXT_ORDER = 2 / 3
 """Of the error's estimate is taken as a correction: all of it would be right for the first kink, less for those after it."""
-MAX_TURNS = 5
-"""Lengths of a step that are tried; the last ends at its first kink, where there is nothing to correct."""
+PATIENCE = 2
+"""After so many rejections in a row a step ends at its first kink, where there is nothing to correct."""
 
 
 class Step(NamedTuple):
@@ -46,7 +46,8 @@ class Step(NamedTuple):
         v0: the field there.
         y1: the parameters at its end.
         v1: the field there.
-        dense: fraction of the step to parameters.
+        dense: fraction of the step to parameters and their derivative by time.
+        rejections: of steps from here, in a row.
     """
 
     h: Float[Array, ""]
@@ -54,7 +55,8 @@ class Step(NamedTuple):
     v0: Float[Array, " param"]
     y1: Float[Array, " param"]
     v1: Float[Array, " param"]
-    dense: Callable[[Array], Array]
+    dense: Callable[[Array], tuple[Array, Array]] | None
+    rejections: Int[Array, ""]
 
 
 class Change(NamedTuple):
@@ -90,8 +92,6 @@ class NeuronKinks:
         self.mobility = ravel_pytree(flow.mobility(unravel(flat)))[0].astype(flat.dtype)
         self.metric = self._weights(self.mobility)[0]
         self._transposed = jax.linear_transpose(lambda params: flow.neurons(params)[1:], unravel(flat))
-        factor = self._place(jnp.zeros_like(self.metric), jnp.ones_like(self.metric[0]))
-        self.factor = jnp.where(factor != 0, factor, 1.0)
         n, d = self.inputs.shape
         self.slots = min(max(d - 1, 1), n, MAX_SLIDES)
         self.fills = self.slots >= d - 1
@@ -175,34 +175,33 @@ class NeuronKinks:
         least = self._rounding(step)
         hits = apart(self._violated, state, step._replace(dense=None), least)
         hits |= jnp.any((state.slides >= 0) & ((after.multiplier < 0) | (after.jump < after.multiplier)), axis=0)
-        zero, none, nothing = jnp.zeros_like(step.h), jnp.zeros((), jnp.result_type(int)), jnp.zeros_like(step.y1)
+        zero, none, m = jnp.zeros_like(step.h), jnp.zeros((), jnp.result_type(int)), hits.shape[0]
+        shift = Shift(jnp.ones_like(zero), zero, jnp.zeros_like(least), jnp.zeros_like(self.metric), jnp.zeros_like(least), zero * step.y1)
         whole = Passage(
             y=step.y1,
             velocity=step.v1,
-            shift=Shift(jnp.ones_like(zero), nothing, nothing, nothing),
+            shift=shift,
+            good=jnp.asarray(True),
+            reach=jnp.ones_like(zero),
             num_kinks=none,
             num_slides=none,
             num_ambiguous=none,
-            first=zero,
             last=zero,
             evaluations=none,
         )
-        m = hits.shape[0]
         same = Change(jnp.full(m, -2, state.slides.dtype), jnp.zeros(m, zero.dtype), jnp.zeros(m, bool), state.slides)
         found = (whole, same, after.multiplier, after.jump, after.weight, state.rate)
         number, few = jnp.sum(hits), min(m, max(FEW, m // 8))
-        some = jnp.nonzero(hits, size=few, fill_value=m)[0]
+        which = jnp.nonzero(hits, size=few, fill_value=m)[0]
+
+        def go(carry: tuple) -> tuple:
+            # what does not change in a loop XLA computes before it, turn or none
+            mine = jnp.where(carry[0], which, m)
+            return False, self._go(t, state, after, step, on, least, tolerance, mine, number > few)
+
         # a loop of one turn or none: a condition would be computed for all lanes of a batch
-        for which, here in ((some, number <= few), (jnp.arange(m), number > few))[: 2 if few < m else 1]:
-
-            def go(carry: tuple, which: Array = which) -> tuple:
-                # what does not change in a loop XLA computes before it, turn or none
-                mine = jnp.where(carry[0], which, m)
-                return False, self._go(t, state, after, step, on, least, tolerance, mine, carry[1])
-
-            found = jax.lax.while_loop(lambda carry: carry[0], go, (active & (number > 0) & here, found))[1]
+        found = jax.lax.while_loop(lambda carry: carry[0], go, (active & (number > 0), found))[1]
         passage, change, multiplier, jump, weight, rate = found
-        changed = jnp.asarray(change.sample >= 0)
         return passage, KinkState(
             gates=self._set(state, change),
             slides=change.slides,
@@ -211,9 +210,29 @@ class NeuronKinks:
             weight=weight,
             group=state.group,
             ratio=state.ratio,
-            passed=state.passed + changed,
+            passed=state.passed + (change.sample >= 0),
             rate=rate,
         )
+
+    def shifted(self, y: Float[Array, " param"], since: Float[Array, ""], shift: Shift) -> Float[Array, " param"]:
+        """A point of a step's dense output, with what kinks added.
+
+        Args:
+            y: the point.
+            since: its fraction of the step.
+            shift: what they added.
+
+        Returns:
+            The parameters.
+        """
+
+        def part(onset: Array) -> Array:
+            room = shift.fraction - onset
+            return jnp.where(room > 0, jnp.clip((since - onset) / jnp.where(room > 0, room, 1.0), 0.0, 1.0), 0.0)
+
+        mine = part(shift.first + shift.onset)
+        moved = self._place(mine[None, :] * shift.inner) - self.mobility * self._place(jnp.zeros_like(shift.inner), mine**2 * shift.outer)
+        return y + moved + part(shift.first) ** 2 * shift.rest
 
     def _rounding(self, step: Step) -> Array:
         """The size of what rounding makes of a pre-activation, by neuron."""
@@ -245,22 +264,20 @@ class NeuronKinks:
         least: Array,
         tolerance: Array | None,
         which: Array,
-        found: tuple,
+        crowded: Array,
     ) -> tuple:
-        """The step through the kinks of the neurons `which`; numbers beyond the last neuron stand for none."""
+        """The step through the kinks of the neurons `which`, or of some of them where it is crowded; `m` and beyond stand for none."""
         m, dtype = self.metric.shape[1], self.metric.dtype
+        of = jnp.minimum(which, m - 1)
         (w0, c0), (w1, c1) = self._weights(step.y0), self._weights(step.y1)
         d0, d1 = (step.h * self._weights(v)[0] for v in (step.v0, step.v1))
         size = jnp.ones_like(least) if tolerance is None else jnp.min(self._weights(tolerance)[0], axis=0)
-        wide = [w0, w1, d0, d1, self.metric, *on.normal, *on.dual]
-        slots = [state.multiplier, after.multiplier, state.jump, after.jump, state.slides.astype(dtype)]
-        rows = [*wide, *slots, jnp.stack([c0, c1, size, least]), state.gates]
-        # one gather of a table: many small ones would cost more than all that follows
-        table = jnp.concatenate(rows)[:, jnp.minimum(which, m - 1)]
-        cut = np.cumsum([row.shape[0] for row in rows])[:-1]
-        w0, w1, d0, d1, metric, *rest = jnp.split(table, cut)
-        normal, dual = jnp.stack(rest[: self.slots]), jnp.stack(rest[self.slots : 2 * self.slots])
-        m0, m1, j0, j1, slides, (c0, c1, size, least), gates = rest[2 * self.slots :]
+        slots = jnp.concatenate([state.multiplier, after.multiplier, state.jump, after.jump, state.slides.astype(dtype)])
+        rows = jnp.stack([c0, c1, size, least])
+        w0, w1, d0, d1, metric, normal, dual, slots, rows, gates = (
+            a[..., of] for a in (w0, w1, d0, d1, self.metric, on.normal, on.dual, slots, rows, state.gates)
+        )
+        (m0, m1, j0, j1, slides), (c0, c1, size, least) = slots.reshape(5, self.slots, -1), rows
         part = Part(
             inputs=self.inputs,
             h=step.h,
@@ -294,28 +311,30 @@ class NeuronKinks:
         for q, d in enumerate(dual):
             size = dot(d, metric * d)
             free = jnp.where((event.leaves & (event.slot == q))[None, :], d / jnp.where(size > 0, size, 1.0)[None, :], free)
-        reach = limit
+        tau, drift = limit, jnp.zeros_like(begin)
         if tolerance is not None:
             # as far as the last kinks' rate lets expect; the jumps' own displacement grows in proportion to the time since
             push = jnp.abs(event.jump) * jnp.maximum(limit - event.s, 0.0) * jnp.sqrt(dot(metric * free, metric * free))
             drift = step.h * jnp.sqrt(jnp.sum((jnp.where(event.s <= limit, push, 0.0) / part.tolerance) ** 2) / step.y0.size)
             expected = state.rate * step.h * jnp.maximum(limit - begin, 0.0) * drift
-            reach = begin + (limit - begin) * jnp.sqrt(jnp.minimum(AIM / jnp.where(expected > 0, expected, AIM), 1.0))
-        else:
-            drift = jnp.zeros_like(begin)
-
-        def turn(carry: tuple) -> tuple:
-            _, _, reach, number = carry
-            at_first = number == MAX_TURNS - 1
-            tau = jax.lax.stop_gradient(jnp.minimum(limit, jnp.where(at_first, begin, reach)))
-            new, size = self._try(t, state, after, step, on, tolerance, which, part, event, row, free, tau, number)
-            reach = begin + (tau - begin) * jnp.sqrt(AIM / jnp.maximum(size, AIM))
-            rate = size * _ratio(limit - begin, (tau - begin) ** 2 * step.h * drift)
-            rate = jnp.where((tau > begin) & jnp.isfinite(rate), rate, state.rate)
-            settled = (size <= SHARE) | at_first
-            return settled, (*new, jax.lax.stop_gradient(rate)), jax.lax.stop_gradient(reach), number + 1
-
-        return jax.lax.while_loop(lambda carry: ~carry[0], turn, (False, found, reach, jnp.zeros((), int)))[1]
+            tau = begin + (limit - begin) * jnp.sqrt(jnp.minimum(AIM / jnp.where(expected > 0, expected, AIM), 1.0))
+        at_first = (step.rejections >= PATIENCE) | crowded
+        tau = jax.lax.stop_gradient(jnp.minimum(limit, jnp.where(crowded, 0.0, jnp.where(at_first, begin, tau))))
+        passage, change, velocity, jumped, new = self._try(t, state, after, step, on, which, part, event, row, free, tau)
+        error = step.h * jnp.maximum(tau - begin, 0.0) / 2 * (passage.velocity - velocity - jumped)
+        size = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
+        size = jax.lax.stop_gradient(size)
+        reach = begin + (tau - begin) * jnp.sqrt(AIM / jnp.maximum(size, AIM))
+        rate = size * _ratio(limit - begin, (tau - begin) ** 2 * step.h * drift)
+        passage = replace(
+            passage,
+            y=self._held(self.unravel(passage.y + NEXT_ORDER * error), self._frame(change.slides)),
+            shift=replace(passage.shift, rest=NEXT_ORDER * error),
+            good=jnp.where(crowded, begin <= 0, (size <= SHARE) | at_first),
+            reach=jnp.where(crowded, 0.25, reach),
+        )
+        rate = jnp.where((tau > begin) & jnp.isfinite(rate), rate, state.rate)
+        return passage, change, new.multiplier, new.jump, new.weight, jax.lax.stop_gradient(rate)
 
     def _try(
         self,
@@ -324,21 +343,23 @@ class NeuronKinks:
         after: KinkState,
         step: Step,
         on: Frame,
-        tolerance: Array | None,
         which: Array,
         part: Part,
         event: Event,
         row: Array,
         free: Array,
         tau: Array,
-        number: Array,
-    ) -> tuple[tuple, Array]:
-        """The step up to the fraction `tau`, and how large the error is, relative to the tolerance."""
+    ) -> tuple[Passage, Change, Array, Array, KinkState]:
+        """The step up to the fraction `tau`, to first order in the time after each kink.
+
+        Returns:
+            It, its changes, the field before them at the end, the jump of the field that is known, and the new state but for some.
+        """
         m, d, begin = self.metric.shape[1], self.metric.shape[0], jnp.min(event.s)
         real = event.s <= tau
         flips, enters, leaves, dies = (kind & real for kind in (event.flips, event.enters, event.leaves, event.dies))
-        y, v = jax.jvp(step.dense, (tau,), (jnp.ones_like(tau),))
-        v = v / step.h
+        assert step.dense is not None
+        y, v = step.dense(tau)
         (inner, outer), moving = self._weights(y), self._weights(v)[0]
         table = jnp.concatenate([inner, moving, outer[None, :]])[:, jnp.minimum(which, m - 1)]
         inner, moving, outer = table[:d], table[d:-1], table[-1]
@@ -367,32 +388,27 @@ class NeuronKinks:
         table = table.at[:, which].set(jnp.concatenate([moved, jumped, jnp.stack([gradient, gradient * left / 2, later])]), mode="drop")
         moved, jumped, (gradient, halved, later) = table[:d], table[d : 2 * d], table[2 * d :]
         still = jnp.zeros_like(moved)
-        linear, quadratic = self._place(moved), -self.mobility * self._place(still, halved)
+        end = y + self._place(moved) - self.mobility * self._place(still, halved)
         jumped = self._place(jumped) - self.mobility * self._place(still, gradient)
-        onset = begin + self._place(jnp.broadcast_to(later[None, :], moved.shape)) + self._place(still, later) / self.factor
         change = self._changed(state, event, which, flips | enters | leaves, enters, leaves, dies)
         new = replace(state, gates=apart(self._set, state, change), slides=change.slides)
 
         now_on = self._frame(new.slides)
-        end = y + linear + quadratic
         raw, residual = self.flow.descent(self.unravel(end), new.gates)
-        velocity = self._held(raw, now_on)
-        new = self._with_multipliers(new, end, raw, residual, now_on)
-        error = step.h * jnp.maximum(tau - begin, 0.0) / 2 * (velocity - v - jumped)
-        scaled = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
         count = lambda kinds: jnp.sum(kinds).astype(jnp.result_type(int))  # noqa: E731
         passage = Passage(
-            y=self._held(self.unravel(end + NEXT_ORDER * error), now_on),
-            velocity=velocity,
-            shift=Shift(tau, linear, quadratic + NEXT_ORDER * error, onset),
+            y=end,
+            velocity=self._held(raw, now_on),
+            shift=Shift(tau, begin, later, moved, halved, jnp.zeros_like(end)),
+            good=jnp.asarray(True),
+            reach=tau,
             num_kinks=count(real),
             num_slides=count(enters),
             num_ambiguous=count(real & event.ambiguous),
-            first=begin,
             last=jnp.max(jnp.where(real, event.s, 0.0)),
-            evaluations=(number + 1).astype(jnp.result_type(int)),
+            evaluations=jnp.asarray(1, jnp.result_type(int)),
         )
-        return (passage, change, new.multiplier, new.jump, new.weight), scaled
+        return passage, change, v, jumped, self._with_multipliers(new, end, raw, residual, now_on)
 
     def _changed(
         self, state: KinkState, event: Event, which: Array, sets: Array, enters: Array, leaves: Array, dies: Array

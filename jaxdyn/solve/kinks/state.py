@@ -1,7 +1,7 @@
 """What a lane remembers of its kinks, and what a step found of them."""
 
 import equinox as eqx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 
 class KinkState(eqx.Module):
@@ -31,19 +31,23 @@ class KinkState(eqx.Module):
 
 
 class Shift(eqx.Module):
-    """What kinks added to a step's own dense output.
+    """What kinks added to a step's own dense output; both parts grow from each neuron's `onset` on to all of it at the end.
 
     Attributes:
         fraction: how much of the step was taken.
-        linear: grows in proportion to the time since `onset`.
-        quadratic: and this to its square.
-        onset: fraction of the step.
+        first: its first kink.
+        onset: of each neuron, after that; fractions of the step.
+        inner: added to the inner weights, in proportion to the time since.
+        outer: a gradient by the outer weights, whose descent was added in proportion to the square.
+        rest: added to the parameters in proportion to the square of the time since the first kink.
     """
 
     fraction: Float[Array, ""]
-    linear: Float[Array, " param"]
-    quadratic: Float[Array, " param"]
-    onset: Float[Array, " param"]
+    first: Float[Array, ""]
+    onset: Float[Array, " hidden"]
+    inner: Float[Array, "input hidden"]
+    outer: Float[Array, " hidden"]
+    rest: Float[Array, " param"]
 
 
 class Passage(eqx.Module):
@@ -53,20 +57,22 @@ class Passage(eqx.Module):
         y: the parameters at its end.
         velocity: the field there, with the gates there.
         shift: how it got there.
+        good: whether the error allows it; otherwise the step is to be tried again, shorter.
+        reach: how much of the step would have been right.
         num_kinks: gates that changed, slides that began or ended.
         num_slides: slides that began.
         num_ambiguous: kinks after which the solution is not unique.
-        first: fraction of the step at the first kink.
-        last: and at the last.
+        last: fraction of the step at the last kink.
         evaluations: of the field.
     """
 
     y: Float[Array, " param"]
     velocity: Float[Array, " param"]
     shift: Shift
+    good: Bool[Array, ""]
+    reach: Float[Array, ""]
     num_kinks: Int[Array, ""]
     num_slides: Int[Array, ""]
     num_ambiguous: Int[Array, ""]
-    first: Float[Array, ""]
     last: Float[Array, ""]
     evaluations: Int[Array, ""]
