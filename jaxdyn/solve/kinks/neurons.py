@@ -26,7 +26,7 @@ from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivat
 MAX_SLIDES = 8
 """Surfaces that one neuron can slide on at once."""
 FEW = 16
-"""Neurons with a kink in a step that are looked at together, or an eighth of all; a step with more of them is too long."""
+"""Neurons with a kink in a step that are looked at alone, or an eighth of all; where there are more, all are."""
 SHARE = 1.0
 """Of the tolerance, for the kinks of a step."""
 AIM = 0.3
@@ -192,15 +192,16 @@ class NeuronKinks:
         same = Change(jnp.full(m, -2, state.slides.dtype), jnp.zeros(m, zero.dtype), jnp.zeros(m, bool), state.slides)
         found = (whole, same, after.multiplier, after.jump, after.weight, state.rate)
         number, few = jnp.sum(hits), min(m, max(FEW, m // 8))
-        which = jnp.nonzero(hits, size=few, fill_value=m)[0]
+        some = jnp.nonzero(hits, size=few, fill_value=m)[0]
+        # loops of one turn or none: a condition would be computed for all lanes of a batch
+        for which, here in ((some, number <= few), (jnp.arange(m), number > few))[: 2 if few < m else 1]:
 
-        def go(carry: tuple) -> tuple:
-            # what does not change in a loop XLA computes before it, turn or none
-            mine = jnp.where(carry[0], which, m)
-            return False, self._go(t, state, after, step, on, least, tolerance, mine, number > few)
+            def go(carry: tuple, which: Array = which) -> tuple:
+                # what does not change in a loop XLA computes before it, turn or none
+                mine = jnp.where(carry[0], which, m)
+                return False, self._go(t, state, after, step, on, least, tolerance, mine)
 
-        # a loop of one turn or none: a condition would be computed for all lanes of a batch
-        found = jax.lax.while_loop(lambda carry: carry[0], go, (active & (number > 0), found))[1]
+            found = jax.lax.while_loop(lambda carry: carry[0], go, (active & (number > 0) & here, found))[1]
         passage, change, multiplier, jump, weight, rate = found
         return passage, KinkState(
             gates=self._set(state, change),
@@ -264,9 +265,8 @@ class NeuronKinks:
         least: Array,
         tolerance: Array | None,
         which: Array,
-        crowded: Array,
     ) -> tuple:
-        """The step through the kinks of the neurons `which`, or of some of them where it is crowded; `m` and beyond stand for none."""
+        """The step through the kinks of the neurons `which`, of which those beyond the last stand for none."""
         m, dtype = self.metric.shape[1], self.metric.dtype
         of = jnp.minimum(which, m - 1)
         (w0, c0), (w1, c1) = self._weights(step.y0), self._weights(step.y1)
@@ -318,8 +318,8 @@ class NeuronKinks:
             drift = step.h * jnp.sqrt(jnp.sum((jnp.where(event.s <= limit, push, 0.0) / part.tolerance) ** 2) / step.y0.size)
             expected = state.rate * step.h * jnp.maximum(limit - begin, 0.0) * drift
             tau = begin + (limit - begin) * jnp.sqrt(jnp.minimum(AIM / jnp.where(expected > 0, expected, AIM), 1.0))
-        at_first = (step.rejections >= PATIENCE) | crowded
-        tau = jax.lax.stop_gradient(jnp.minimum(limit, jnp.where(crowded, 0.0, jnp.where(at_first, begin, tau))))
+        at_first = step.rejections >= PATIENCE
+        tau = jax.lax.stop_gradient(jnp.minimum(limit, jnp.where(at_first, begin, tau)))
         passage, change, velocity, jumped, new = self._try(t, state, after, step, on, which, part, event, row, free, tau)
         error = step.h * jnp.maximum(tau - begin, 0.0) / 2 * (passage.velocity - velocity - jumped)
         size = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
@@ -330,8 +330,8 @@ class NeuronKinks:
             passage,
             y=self._held(self.unravel(passage.y + NEXT_ORDER * error), self._frame(change.slides)),
             shift=replace(passage.shift, rest=NEXT_ORDER * error),
-            good=jnp.where(crowded, begin <= 0, (size <= SHARE) | at_first),
-            reach=jnp.where(crowded, 0.25, reach),
+            good=(size <= SHARE) | at_first,
+            reach=reach,
         )
         rate = jnp.where((tau > begin) & jnp.isfinite(rate), rate, state.rate)
         return passage, change, new.multiplier, new.jump, new.weight, jax.lax.stop_gradient(rate)
