@@ -438,7 +438,9 @@ class Lane:
         found["last_kink"] = jnp.where(some, last, old.last_kink)
         return found | {"num_field_evaluations": old.num_field_evaluations + spent}
 
-    def _advance(self, h: Array, state: LaneState, hold: PyTree, made_jump: bool | Array) -> tuple[Array, Array | None, PyTree, PyTree, dfx.RESULTS]:
+    def _advance(
+        self, h: Array, state: LaneState, hold: PyTree, made_jump: bool | Array
+    ) -> tuple[Array, Array | None, PyTree, PyTree, dfx.RESULTS]:
         """The solver's step from local time 0 to h."""
         solver, zero = self.settings.solver, jnp.zeros((), self.dtype)
         step = (self.term, zero, h, state.y, (state.t, hold), state.solver_state, made_jump)
@@ -477,7 +479,9 @@ class Lane:
         parts = [dense["y0"], dense["y1"], *dense["k"]]
         one = jnp.eye(len(parts), dtype=self.dtype)
         weights = jax.jvp(
-            lambda s: curve(t0=jnp.zeros_like(h), t1=jnp.ones_like(h), y0=one[0], y1=one[1], k=one[2:]).evaluate(s), (since,), (jnp.ones_like(h),)
+            lambda s: curve(t0=jnp.zeros_like(h), t1=jnp.ones_like(h), y0=one[0], y1=one[1], k=one[2:]).evaluate(s),
+            (since,),
+            (jnp.ones_like(h),),
         )
 
         def combine(weights: Array) -> Array:

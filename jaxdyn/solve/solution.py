@@ -113,7 +113,7 @@ def read_solution(path: str | os.PathLike, like: PyTree, method: str) -> Any:
     if convention_then != like.convention:
         raise ValueError(f"{path} was solved under the loss {convention_then!r}, not {like.convention!r}: give its own flow.")
     if method_then != method:
-        raise ValueError(f"{path} was solved by {method_then}, not {method}: name the same solver and tolerances' controller.")
+        raise ValueError(f"{path} was solved by {method_then}, not {method}: name the same flow, solver, controller and locate_kinks.")
     shapes, treedef = jax.tree.flatten(like)
     if len(shapes) != len(leaves) or observed_then != sorted(like.observed):
         raise ValueError(

@@ -72,11 +72,9 @@ def go_on(net: Network, W, c, gates, slides, j, near):
             dW1, _, all_gates, R = net.velocity(W1, c1, g, s)
         except np.linalg.LinAlgError:
             continue
-        z, rate = net.rows[near] @ W1[j], net.rows[near] @ dW1[j]
-        fraction, attracts = all_gates[near, j], c1[j] * R[near] > 0
-        good = np.select(
-            [choice == OFF, choice == ON], [(z <= 0) & (rate <= 0), (z >= 0) & (rate > 0)], (fraction > 0) & (fraction < 1) & attracts
-        )
+        # on the surface only the way that it takes counts; its sign there would be rounding
+        rate, fraction, attracts = net.rows[near] @ dW1[j], all_gates[near, j], c1[j] * R[near] > 0
+        good = np.select([choice == OFF, choice == ON], [rate <= 0, rate > 0], (fraction > 0) & (fraction < 1) & attracts)
         if good.all():
             found.append((g[:, j], s[:, j]))
     assert found, f"no way to go on for neuron {j} at samples {near}"

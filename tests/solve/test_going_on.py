@@ -157,7 +157,7 @@ class TestFiles:
 
     def test_other_kind_of_network(self, path):
         with pytest.raises(ValueError, match="another network"):
-            self.load(path, jd.flows.GradientFlow(jd.models.MLP((3,)), jd.losses.square, DATA))
+            self.load(path, jd.flows.GradientFlow(jd.models.MLP((3,), activation="tanh"), jd.losses.square, DATA))
 
     def test_other_observables(self, path):
         for observe in ({}, {"drift": loss}, {"loss": loss, "drift": loss}):

@@ -81,6 +81,7 @@ class Event(NamedTuple):
         slot: which of the neuron's slots, where a slide ends.
         gate: 1 where the gate is on afterwards.
         flips: whether the gate changes.
+        rests: whether it stays on the surface, its gates all off.
         enters: whether it begins to slide.
         leaves: whether it ceases to slide.
         dies: whether its weights have become zero.
@@ -93,6 +94,7 @@ class Event(NamedTuple):
     slot: Int[Array, " neuron"]
     gate: Float[Array, " neuron"]
     flips: Bool[Array, " neuron"]
+    rests: Bool[Array, " neuron"]
     enters: Bool[Array, " neuron"]
     leaves: Bool[Array, " neuron"]
     dies: Bool[Array, " neuron"]
@@ -100,20 +102,19 @@ class Event(NamedTuple):
     jump: Float[Array, " neuron"]
 
 
-
-
-def first_events(part: Part, fills: bool) -> tuple[Event, Array]:
+def first_events(part: Part, fills: bool, dead: bool) -> tuple[Event, Array]:
     """Each neuron's first event, and the fraction at which the step must end for want of knowing what comes after.
 
     Args:
         part: the neurons.
         fills: whether a neuron with all its slots taken has no direction left beyond a further surface.
+        dead: whether a neuron all of whose gates are off does not move.
 
     Returns:
         The events and the fraction.
     """
     samples, further = _candidates(part)
-    found = [_crossing(part, sample, when, fills) for sample, when in samples]
+    found = [_crossing(part, sample, when, fills, dead) for sample, when in samples]
     ones = jnp.ones_like(part.c0)
     found += [(exit_, ones) for exit_ in _exits(part)]
     (first, last), second = found[0], jnp.full_like(ones, NEVER)
@@ -189,12 +190,15 @@ def _roots(z0: Array, d0: Array, z1: Array, d1: Array, least: Array, when: Array
     bend = 2 * plain.a2 + 6 * plain.a3 * until
     beyond = jnp.minimum(2 * jnp.sqrt(jnp.maximum(-2 * at_lowest / jnp.where(bend > 0, bend, 1.0), 0.0)), 1.0)
     real = (when < NEVER) & (dips | below | amiss)
-    return jnp.stack(
-        [jnp.where(real, s, NEVER), curve.slope(s), jnp.where(touches, until, 1.0), jnp.where(touches, jax.lax.stop_gradient(beyond), 0.0)]
-    )
+    return jnp.stack([
+        jnp.where(real, s, NEVER),
+        curve.slope(s),
+        jnp.where(touches, until, 1.0),
+        jnp.where(touches, jax.lax.stop_gradient(beyond), 0.0),
+    ])
 
 
-def _crossing(part: Part, sample: Array, when: Array, fills: bool) -> tuple[Event, Array]:
+def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -> tuple[Event, Array]:
     """The event of one candidate of each neuron, and until when its pre-activation stays on the other side."""
     row = part.inputs[sample].T
     gate = jnp.sum(jnp.where(jnp.arange(part.gates.shape[0])[:, None] == sample[None, :], part.gates, 0.0), axis=0)
@@ -213,16 +217,22 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool) -> tuple[Even
     off, on = jnp.where(sign < 0, rate, rate + change), jnp.where(sign < 0, rate - change, rate)
     full, no = jnp.all(part.slides >= 0, axis=0), jnp.zeros_like(real)
     dies = real & full if fills else no
-    enters = real & (off > 0) & (on < 0) & ~full
-    flips = real & ~enters & ~dies
+    # a neuron that is off elsewhere has no rate of its own (but for rounding): it rests on the surface instead of sliding there
+    mine = part.group[:, None] == sample[None, :]
+    idle = dead & (jnp.sum(jnp.where(mine, 0.0, part.gates), axis=0) == 0) & jnp.all(part.slides < 0, axis=0)
+    rests = real & idle & ~full
+    enters = real & (off > 0) & (on < 0) & ~full & ~rests
+    flips = real & ~enters & ~dies & ~rests
+    gate = jnp.where(flips & (sign < 0), 1.0, 0.0).astype(row.dtype)
     # a sample that pushes away from w = 0 may be another way to go on from there
     pushed = jnp.where(part.c1 > 0, jnp.min(part.weight1), -jnp.max(part.weight1)) < 0
     event = Event(
         s=jnp.where(real, s, NEVER),
         sample=sample,
         slot=jnp.zeros_like(sample),
-        gate=jnp.where(flips & (sign < 0), 1.0, 0.0).astype(row.dtype),
+        gate=gate,
         flips=flips,
+        rests=rests,
         enters=enters,
         leaves=no,
         dies=dies,
@@ -247,5 +257,5 @@ def _exits(part: Part) -> list[Event]:
         gate = jnp.where((high < NEVER) & ~repels, 1.0, 0.0).astype(m0.dtype)
         s, no = jnp.minimum(low, high), jnp.zeros_like(repels)
         slot = jnp.full_like(sample, q)
-        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0)))
+        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0)))
     return events

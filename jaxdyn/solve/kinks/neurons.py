@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
@@ -31,8 +30,6 @@ SHARE = 1.0
 """Of the tolerance, for the kinks of a step."""
 AIM = 0.3
 """And what a step is cut short to."""
-NEXT_ORDER = 2 / 3
-"""Of the error's estimate is taken as a correction: all of it would be right for the first kink, less for those after it."""
 PATIENCE = 2
 """After so many rejections in a row a step ends at its first kink, where there is nothing to correct."""
 
@@ -302,7 +299,7 @@ class NeuronKinks:
             least=least,
             some=which < m,
         )
-        event, limit = apart(lambda part: first_events(part, self.fills), part)
+        event, limit = apart(lambda part: first_events(part, self.fills, self.flow.slopes[0] == 0), part)
         limit = jax.lax.stop_gradient(jnp.minimum(limit, 1.0))
         begin = jnp.min(event.s)
         # the normal that the neuron is free to move along, next to the surfaces it slides on
@@ -321,15 +318,20 @@ class NeuronKinks:
         at_first = step.rejections >= PATIENCE
         tau = jax.lax.stop_gradient(jnp.minimum(limit, jnp.where(at_first, begin, tau)))
         passage, change, velocity, jumped, new = self._try(t, state, after, step, on, which, part, event, row, free, tau)
-        error = step.h * jnp.maximum(tau - begin, 0.0) / 2 * (passage.velocity - velocity - jumped)
+        more = step.h / 2 * (passage.velocity - velocity - jumped)
+        error = jnp.maximum(tau - begin, 0.0) * more
         size = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
         size = jax.lax.stop_gradient(size)
         reach = begin + (tau - begin) * jnp.sqrt(AIM / jnp.maximum(size, AIM))
         rate = size * _ratio(limit - begin, (tau - begin) ** 2 * step.h * drift)
+        # the field's difference belongs to all kinks together: they share it by the displacements that they caused
+        since = jnp.maximum(tau - event.s, 0.0)
+        share = jax.lax.stop_gradient(jnp.sqrt(dot(metric * free, metric * free)) * jnp.abs(event.jump) * since)
+        more = jnp.sum(share * since) / jnp.where(jnp.sum(share) > 0, jnp.sum(share), 1.0) * more
         passage = replace(
             passage,
-            y=self._held(self.unravel(passage.y + NEXT_ORDER * error), self._frame(change.slides)),
-            shift=replace(passage.shift, rest=NEXT_ORDER * error),
+            y=self._held(self.unravel(passage.y + more), self._frame(change.slides)),
+            shift=replace(passage.shift, rest=more),
             good=(size <= SHARE) | at_first,
             reach=reach,
         )
@@ -357,7 +359,7 @@ class NeuronKinks:
         """
         m, d, begin = self.metric.shape[1], self.metric.shape[0], jnp.min(event.s)
         real = event.s <= tau
-        flips, enters, leaves, dies = (kind & real for kind in (event.flips, event.enters, event.leaves, event.dies))
+        flips, rests, enters, leaves, dies = (kind & real for kind in (event.flips, event.rests, event.enters, event.leaves, event.dies))
         assert step.dense is not None
         y, v = step.dense(tau)
         (inner, outer), moving = self._weights(y), self._weights(v)[0]
@@ -374,7 +376,7 @@ class NeuronKinks:
             edge = event.gate * (part.jump0[q] + tau * (part.jump1[q] - part.jump0[q]))
             multiplier = jnp.where(event.slot == q, now - edge, multiplier)
         onto = jnp.where(squared > 0, 1 / jnp.where(squared > 0, squared, 1.0), 0.0)
-        kinds = [flips, enters, leaves]
+        kinds = [flips, enters | rests, leaves]
         size = jnp.select(kinds, [-up * left * (event.jump + jump) / 2, -z * onto, multiplier * left / 2], 0.0)
         moved = jnp.where(dies[None, :], -inner, size[None, :] * push)
         gradient = jnp.where(flips, up * weight * z, 0.0)
@@ -390,7 +392,7 @@ class NeuronKinks:
         still = jnp.zeros_like(moved)
         end = y + self._place(moved) - self.mobility * self._place(still, halved)
         jumped = self._place(jumped) - self.mobility * self._place(still, gradient)
-        change = self._changed(state, event, which, flips | enters | leaves, enters, leaves, dies)
+        change = self._changed(state, event, which, flips | rests | enters | leaves, enters, leaves, dies)
         new = replace(state, gates=apart(self._set, state, change), slides=change.slides)
 
         now_on = self._frame(new.slides)
@@ -410,9 +412,7 @@ class NeuronKinks:
         )
         return passage, change, v, jumped, self._with_multipliers(new, end, raw, residual, now_on)
 
-    def _changed(
-        self, state: KinkState, event: Event, which: Array, sets: Array, enters: Array, leaves: Array, dies: Array
-    ) -> Change:
+    def _changed(self, state: KinkState, event: Event, which: Array, sets: Array, enters: Array, leaves: Array, dies: Array) -> Change:
         m = self.metric.shape[1]
         old, slides, waits = state.slides[:, jnp.minimum(which, m - 1)], [], enters
         for q, slide in enumerate(old):
