@@ -160,6 +160,11 @@ class GradientFlow(AbstractFlow):
         still = [any(path == name or path.startswith(name + ".") for name in self.frozen) for path in paths]
         return jax.tree.unflatten(treedef, [bool(moving) and not frozen for moving, frozen in zip(leaves, still, strict=True)])
 
+    def penalty(self, y: Params) -> Float[Array, ""]:
+        """The penalties that are switched on: the part of the loss that is not the data's."""
+        moving, _ = eqx.partition(y, self.trainable(y))
+        return jnp.asarray(self._penalties(moving), jnp.result_type(*jax.tree.leaves(y)))
+
     def _penalties(self, moving: PyTree) -> Float[Array, ""] | float:
         if self.weight_decay is None and self.norm_barrier is None:
             return 0.0

@@ -321,7 +321,7 @@ class Lane:
             state.controller_state,
         )
         accepted = running & keep & finite
-        next_size = jnp.asarray(next_t1 - next_t0).astype(self.dtype)
+        next_size = jax.lax.stop_gradient(jnp.asarray(next_t1 - next_t0).astype(self.dtype))
         next_size = jnp.where(clipped & keep, jnp.maximum(next_size, state.step_size), next_size)
 
         passage, kinks = None, state.kinks
@@ -465,30 +465,24 @@ class Lane:
         """
         local = jnp.clip((t - stretch.t_before).astype(self.dtype), 0.0, stretch.length)
         since = local / stretch.length
-        y = self._point(stretch.length, stretch.dense, since)[0]
+        y = self._point(stretch.length, stretch.dense, since)
         if stretch.shift is not None and self.kinks is not None:
             y = self.kinks.shifted(y, since, stretch.shift)
         return jnp.where(t >= stretch.t_after, stretch.y, y)
 
-    def _point(self, h: Array, dense: PyTree, since: Array) -> tuple[Array, Array]:
-        """The solver's dense output at a fraction of a step of length h, and its derivative by time."""
-        curve = self.settings.solver.interpolation_cls
-        if not isinstance(dense.get("k"), tuple):
-            return jax.jvp(lambda s: curve(t0=jnp.zeros_like(h), t1=h, **dense).evaluate(s * h), (since,), (1 / h,))
+    def _point(self, h: Array, dense: PyTree, since: Array) -> Array:
+        """The solver's dense output at a fraction of a step of length h; or of each parameter at its own fraction."""
+        curve, parts = self.settings.solver.interpolation_cls, dense.get("k")
+        if not isinstance(parts, tuple):
+            begin = jnp.zeros_like(h)
+            return curve(t0=begin, t1=h, **dense).evaluate(since * h)
         # it is linear in both ends and the stages, so its weights are those of unit vectors
-        parts = [dense["y0"], dense["y1"], *dense["k"]]
+        parts = (dense["y0"], dense["y1"], *parts)
         one = jnp.eye(len(parts), dtype=self.dtype)
-        weights = jax.jvp(
-            lambda s: curve(t0=jnp.zeros_like(h), t1=jnp.ones_like(h), y0=one[0], y1=one[1], k=one[2:]).evaluate(s),
-            (since,),
-            (jnp.ones_like(h),),
-        )
-
-        def combine(weights: Array) -> Array:
-            ends = weights[0] * parts[0] + weights[1] * parts[1]
-            return ends + h * sum(weight * part for weight, part in zip(weights[2:], parts[2:], strict=True))
-
-        return combine(weights[0]), combine(weights[1]) / h
+        unit = curve(t0=jnp.zeros_like(h), t1=jnp.ones_like(h), y0=one[0], y1=one[1], k=one[2:])
+        weights = jax.vmap(unit.evaluate, out_axes=1)(since) if since.ndim else unit.evaluate(since)
+        ends = weights[0] * parts[0] + weights[1] * parts[1]
+        return ends + h * sum(weight * part for weight, part in zip(weights[2:], parts[2:], strict=True))
 
 
 def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:

@@ -87,6 +87,7 @@ class Event(NamedTuple):
         dies: whether its weights have become zero.
         ambiguous: whether the solution is not unique from here.
         jump: of the velocity at s, per unit of the sample's input.
+        crosses: whether the pre-activation changes its sign there.
     """
 
     s: Float[Array, " neuron"]
@@ -100,6 +101,7 @@ class Event(NamedTuple):
     dies: Bool[Array, " neuron"]
     ambiguous: Bool[Array, " neuron"]
     jump: Float[Array, " neuron"]
+    crosses: Bool[Array, " neuron"]
 
 
 def first_events(part: Part, fills: bool, dead: bool) -> tuple[Event, Array]:
@@ -238,6 +240,7 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
         dies=dies,
         ambiguous=(dies & pushed) | (real & full & ~dies),
         jump=jump,
+        crosses=real & (s > 0),
     )
     return event, jnp.where(real, until, 1.0)
 
@@ -257,5 +260,5 @@ def _exits(part: Part) -> list[Event]:
         gate = jnp.where((high < NEVER) & ~repels, 1.0, 0.0).astype(m0.dtype)
         s, no = jnp.minimum(low, high), jnp.zeros_like(repels)
         slot = jnp.full_like(sample, q)
-        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0)))
+        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0), no))
     return events

@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
-from .events import Event, Part, first_events
+from .events import NEVER, Event, Part, first_events
 from .state import KinkState, Passage, Shift
 from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivations, tangential
 
@@ -30,6 +30,8 @@ SHARE = 1.0
 """Of the tolerance, for the kinks of a step."""
 AIM = 0.3
 """And what a step is cut short to."""
+POLISH = 0.01
+"""Of a step, how far the kink on the dense output may be from that on the cubic."""
 PATIENCE = 2
 """After so many rejections in a row a step ends at its first kink, where there is nothing to correct."""
 
@@ -43,7 +45,7 @@ class Step(NamedTuple):
         v0: the field there.
         y1: the parameters at its end.
         v1: the field there.
-        dense: fraction of the step to parameters and their derivative by time.
+        dense: fraction of the step to parameters.
         rejections: of steps from here, in a row.
     """
 
@@ -52,7 +54,7 @@ class Step(NamedTuple):
     v0: Float[Array, " param"]
     y1: Float[Array, " param"]
     v1: Float[Array, " param"]
-    dense: Callable[[Array], tuple[Array, Array]] | None
+    dense: Callable[[Array], Array] | None
     rejections: Int[Array, ""]
 
 
@@ -301,9 +303,10 @@ class NeuronKinks:
         )
         event, limit = apart(lambda part: first_events(part, self.fills, self.flow.slopes[0] == 0), part)
         limit = jax.lax.stop_gradient(jnp.minimum(limit, 1.0))
+        row = self.inputs[event.sample].T
+        event = event._replace(s=self._polished(step, event, row, which))
         begin = jnp.min(event.s)
         # the normal that the neuron is free to move along, next to the surfaces it slides on
-        row = self.inputs[event.sample].T
         free = off_surfaces(row, normal, metric)
         for q, d in enumerate(dual):
             size = dot(d, metric * d)
@@ -317,26 +320,27 @@ class NeuronKinks:
             tau = begin + (limit - begin) * jnp.sqrt(jnp.minimum(AIM / jnp.where(expected > 0, expected, AIM), 1.0))
         at_first = step.rejections >= PATIENCE
         tau = jax.lax.stop_gradient(jnp.minimum(limit, jnp.where(at_first, begin, tau)))
-        passage, change, velocity, jumped, new = self._try(t, state, after, step, on, which, part, event, row, free, tau)
-        more = step.h / 2 * (passage.velocity - velocity - jumped)
-        error = jnp.maximum(tau - begin, 0.0) * more
+        passage, change, new, error = self._try(t, state, after, step, on, which, part, event, row, free, tau)
         size = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
         size = jax.lax.stop_gradient(size)
         reach = begin + (tau - begin) * jnp.sqrt(AIM / jnp.maximum(size, AIM))
         rate = size * _ratio(limit - begin, (tau - begin) ** 2 * step.h * drift)
-        # the field's difference belongs to all kinks together: they share it by the displacements that they caused
-        since = jnp.maximum(tau - event.s, 0.0)
-        share = jax.lax.stop_gradient(jnp.sqrt(dot(metric * free, metric * free)) * jnp.abs(event.jump) * since)
-        more = jnp.sum(share * since) / jnp.where(jnp.sum(share) > 0, jnp.sum(share), 1.0) * more
-        passage = replace(
-            passage,
-            y=self._held(self.unravel(passage.y + more), self._frame(change.slides)),
-            shift=replace(passage.shift, rest=more),
-            good=(size <= SHARE) | at_first,
-            reach=reach,
-        )
+        passage = replace(passage, good=(size <= SHARE) | at_first, reach=reach)
         rate = jnp.where((tau > begin) & jnp.isfinite(rate), rate, state.rate)
         return passage, change, new.multiplier, new.jump, new.weight, jax.lax.stop_gradient(rate)
+
+    def _polished(self, step: Step, event: Event, row: Array, which: Array) -> Array:
+        """The fractions of events where the dense output is on the surface, which the cubic meets to third order only."""
+        m = self.metric.shape[1]
+        s = jax.lax.stop_gradient(event.s)
+        at = self._place(jnp.broadcast_to(jnp.zeros(m, s.dtype).at[which].set(jnp.minimum(s, 1.0), mode="drop"), self.metric.shape))
+        assert step.dense is not None
+        points = jax.jvp(step.dense, (at,), (jnp.ones_like(at),))
+        z, slope = (dot(row, self._weights(point)[0][:, jnp.minimum(which, m - 1)]) for point in points)
+        crosses = event.crosses & (s < NEVER) & (slope != 0)
+        change = z / jnp.where(crosses, slope, 1.0)
+        room = jnp.minimum(jnp.minimum(s, POLISH), jnp.maximum(1 - s, 0.0))
+        return jnp.where(crosses & (jnp.abs(change) <= room), s - change, event.s)
 
     def _try(
         self,
@@ -351,25 +355,25 @@ class NeuronKinks:
         row: Array,
         free: Array,
         tau: Array,
-    ) -> tuple[Passage, Change, Array, Array, KinkState]:
-        """The step up to the fraction `tau`, to first order in the time after each kink.
+    ) -> tuple[Passage, Change, KinkState, Array]:
+        """The step up to the fraction `tau`, to second order in the time after each kink.
 
         Returns:
-            It, its changes, the field before them at the end, the jump of the field that is known, and the new state but for some.
+            It, its changes, the new state but for some, and what was of second order.
         """
         m, d, begin = self.metric.shape[1], self.metric.shape[0], jnp.min(event.s)
         real = event.s <= tau
         flips, rests, enters, leaves, dies = (kind & real for kind in (event.flips, event.rests, event.enters, event.leaves, event.dies))
         assert step.dense is not None
-        y, v = step.dense(tau)
-        (inner, outer), moving = self._weights(y), self._weights(v)[0]
-        table = jnp.concatenate([inner, moving, outer[None, :]])[:, jnp.minimum(which, m - 1)]
-        inner, moving, outer = table[:d], table[d:-1], table[-1]
+        y = step.dense(tau)
+        inner, outer = self._weights(y)
+        table = jnp.concatenate([inner, outer[None, :]])[:, jnp.minimum(which, m - 1)]
+        inner, outer = table[:-1], table[-1]
         weight0, weight1 = state.weight[event.sample], after.weight[event.sample]
         weight = weight0 + tau * (weight1 - weight0)
         left = jnp.where(real, step.h * (tau - event.s), 0.0)
         push, squared = part.metric * free, dot(free, part.metric * free)
-        z, rate, jump, up = dot(row, inner), dot(row, moving), outer * weight, 2 * event.gate - 1
+        z, jump, up = dot(row, inner), outer * weight, 2 * event.gate - 1
         multiplier = jnp.zeros_like(z)
         for q in range(self.slots):
             now = part.multiplier0[q] + tau * (part.multiplier1[q] - part.multiplier0[q])
@@ -379,38 +383,48 @@ class NeuronKinks:
         kinds = [flips, enters | rests, leaves]
         size = jnp.select(kinds, [-up * left * (event.jump + jump) / 2, -z * onto, multiplier * left / 2], 0.0)
         moved = jnp.where(dies[None, :], -inner, size[None, :] * push)
-        gradient = jnp.where(flips, up * weight * z, 0.0)
-        # the jump of the field at the end as far as it is known
-        known = jnp.select(kinds, [-up * jump, -rate * onto, multiplier], 0.0)
-        jumped = jnp.where(dies[None, :], -moving, known[None, :] * push)
-        later = jnp.where(real, event.s - begin, 0.0)
-
-        # from some neurons to all of them
-        table = jnp.zeros((2 * d + 3, m), y.dtype)
-        table = table.at[:, which].set(jnp.concatenate([moved, jumped, jnp.stack([gradient, gradient * left / 2, later])]), mode="drop")
-        moved, jumped, (gradient, halved, later) = table[:d], table[d : 2 * d], table[2 * d :]
-        still = jnp.zeros_like(moved)
-        end = y + self._place(moved) - self.mobility * self._place(still, halved)
-        jumped = self._place(jumped) - self.mobility * self._place(still, gradient)
         change = self._changed(state, event, which, flips | rests | enters | leaves, enters, leaves, dies)
         new = replace(state, gates=apart(self._set, state, change), slides=change.slides)
+        acts = apart(self._activations_change, part, new.gates[:, jnp.minimum(which, m - 1)], inner, moved)
+        since = jnp.where(real, tau - event.s, 0.0)
 
+        scatter = lambda rows: jnp.zeros((rows.shape[0], m), y.dtype).at[:, which].set(rows, mode="drop")  # noqa: E731
+        f, pull = jax.vjp(lambda v: self.flow.outputs(self.unravel(v), new.gates).astype(v.dtype), y + self._place(scatter(moved)))
+        # with the residual as it is there without the kinks, not as it was expected
+        amiss = outer * self._weight(jax.grad(self.flow.loss_of_outputs)(f - acts @ outer), state.group, state.ratio)[event.sample] - jump
+        moved = moved - jnp.where(flips, up * left * amiss, 0.0)[None, :] * push
+
+        # the outputs' change grows in proportion to the time since each kink, and with it the residual and everybody's velocity
+        residual, bent = jax.jvp(jax.grad(self.flow.loss_of_outputs), (f,), (acts @ (outer * left),))
+        table = scatter(jnp.concatenate([moved, jnp.stack([since, residual @ acts * left / 2])]))
+        moved, since, halved = table[:d], table[d], table[-1]
+        end = y + self._place(moved)
+        decay = jax.jvp(jax.grad(lambda v: self.flow.penalty(self.unravel(v))), (end,), (self._place(step.h * since * moved),))[1]
+        more = -self.mobility * (pull(bent)[0] + decay) / 2
+        own = -self.mobility * self._place(jnp.zeros_like(moved), halved)
         now_on = self._frame(new.slides)
+        end = self._held(self.unravel(end + more + own), now_on)
         raw, residual = self.flow.descent(self.unravel(end), new.gates)
         count = lambda kinds: jnp.sum(kinds).astype(jnp.result_type(int))  # noqa: E731
         passage = Passage(
             y=end,
             velocity=self._held(raw, now_on),
-            shift=Shift(tau, begin, later, moved, halved, jnp.zeros_like(end)),
+            shift=Shift(tau, begin, tau - begin - since, moved, halved, more),
             good=jnp.asarray(True),
             reach=tau,
             num_kinks=count(real),
             num_slides=count(enters),
             num_ambiguous=count(real & event.ambiguous),
             last=jnp.max(jnp.where(real, event.s, 0.0)),
-            evaluations=jnp.asarray(1, jnp.result_type(int)),
+            evaluations=jnp.asarray(2, jnp.result_type(int)),
         )
-        return passage, change, v, jumped, self._with_multipliers(new, end, raw, residual, now_on)
+        return passage, change, self._with_multipliers(new, end, raw, residual, now_on), more + own
+
+    def _activations_change(self, part: Part, gates: Array, inner: Array, moved: Array) -> Array:
+        """What new gates and a displacement make of the activations of some neurons, at all samples."""
+        before, after = (preactivations(self.inputs, w) for w in (inner, inner + moved))
+        low, high = self.flow.slopes
+        return low * (after - before) + (high - low) * (gates * after - part.gates * before)
 
     def _changed(self, state: KinkState, event: Event, which: Array, sets: Array, enters: Array, leaves: Array, dies: Array) -> Change:
         m = self.metric.shape[1]
