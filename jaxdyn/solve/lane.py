@@ -471,16 +471,15 @@ class Lane:
         return jnp.where(t >= stretch.t_after, stretch.y, y)
 
     def _point(self, h: Array, dense: PyTree, since: Array) -> Array:
-        """The solver's dense output at a fraction of a step of length h; or of each parameter at its own fraction."""
+        """The solver's dense output at a fraction of a step of length h."""
         curve, parts = self.settings.solver.interpolation_cls, dense.get("k")
         if not isinstance(parts, tuple):
-            begin = jnp.zeros_like(h)
-            return curve(t0=begin, t1=h, **dense).evaluate(since * h)
+            return curve(t0=jnp.zeros_like(h), t1=h, **dense).evaluate(since * h)
         # it is linear in both ends and the stages, so its weights are those of unit vectors
         parts = (dense["y0"], dense["y1"], *parts)
         one = jnp.eye(len(parts), dtype=self.dtype)
         unit = curve(t0=jnp.zeros_like(h), t1=jnp.ones_like(h), y0=one[0], y1=one[1], k=one[2:])
-        weights = jax.vmap(unit.evaluate, out_axes=1)(since) if since.ndim else unit.evaluate(since)
+        weights = unit.evaluate(since)
         ends = weights[0] * parts[0] + weights[1] * parts[1]
         return ends + h * sum(weight * part for weight, part in zip(weights[2:], parts[2:], strict=True))
 

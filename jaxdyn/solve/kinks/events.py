@@ -14,6 +14,8 @@ CANDIDATES = 2
 """Kinks of one neuron that are located in a step; it ends at the second, and before the third."""
 TOUCH = 0.05
 """Of the tolerance: what a touch and return may cost and be left out."""
+POLISH = 0.1
+"""How far the kink on the quartic may be from that on the cubic, of their distance to both ends of the step."""
 AMISS = 1e-9
 """A gate against the sign of a pre-activation of this size, relative to weights and inputs, is set right."""
 NEVER = 2.0
@@ -28,6 +30,7 @@ class Part(NamedTuple):
         h: the step's length.
         w0: inner weights.
         w1: inner weights.
+        middle: inner weights in the middle of the step.
         d0: their change, had it gone on as at the start.
         d1: likewise.
         c0: outer weights.
@@ -52,6 +55,7 @@ class Part(NamedTuple):
     h: Float[Array, ""]
     w0: Float[Array, "input neuron"]
     w1: Float[Array, "input neuron"]
+    middle: Float[Array, "input neuron"]
     d0: Float[Array, "input neuron"]
     d1: Float[Array, "input neuron"]
     c0: Float[Array, " neuron"]
@@ -87,7 +91,6 @@ class Event(NamedTuple):
         dies: whether its weights have become zero.
         ambiguous: whether the solution is not unique from here.
         jump: of the velocity at s, per unit of the sample's input.
-        crosses: whether the pre-activation changes its sign there.
     """
 
     s: Float[Array, " neuron"]
@@ -101,7 +104,6 @@ class Event(NamedTuple):
     dies: Bool[Array, " neuron"]
     ambiguous: Bool[Array, " neuron"]
     jump: Float[Array, " neuron"]
-    crosses: Bool[Array, " neuron"]
 
 
 def first_events(part: Part, fills: bool, dead: bool) -> tuple[Event, Array]:
@@ -162,7 +164,7 @@ def _amiss(least: Array) -> Array:
     return AMISS / (16 * jnp.finfo(least.dtype).eps) * least
 
 
-def _roots(z0: Array, d0: Array, z1: Array, d1: Array, least: Array, when: Array) -> Array:
+def _roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Array, when: Array) -> Array:
     """Where the pre-activation's cubic, positive as long as the gate is right, falls below zero.
 
     Args:
@@ -170,6 +172,7 @@ def _roots(z0: Array, d0: Array, z1: Array, d1: Array, least: Array, when: Array
         d0: its slope there.
         z1: at the end.
         d1: its slope there.
+        middle: it in the middle, where the dense output knows it to a higher order than the cubic.
         least: what rounding makes of it.
         when: `NEVER` where nothing is asked.
 
@@ -187,7 +190,12 @@ def _roots(z0: Array, d0: Array, z1: Array, d1: Array, least: Array, when: Array
     until = jnp.where(dips, lowest, 1.0)
     since = jnp.where((highest > 0) & (highest < until) & (plain(highest) > 0), highest, 0.0)
     amiss = z0 < -_amiss(least)
-    s = jnp.where(amiss, 0.0, first_fall(plain, curve, since, until))
+    s = first_fall(plain, curve, since, until)
+    at, bow = jax.lax.stop_gradient(s), middle - floor - curve(jnp.full_like(s, 0.5))
+    slope = curve.slope(at) + 32 * bow * at * (1 - at) * (1 - 2 * at)
+    change = (curve(at) + 16 * bow * (at * (1 - at)) ** 2) / jax.lax.stop_gradient(jnp.where(slope < 0, slope, 1.0))
+    s = jnp.where((slope < 0) & (jnp.abs(change) < POLISH * at * (1 - at)), at - change, s)
+    s = jnp.where(amiss, 0.0, s)
     touches = dips & ~below & ~amiss
     bend = 2 * plain.a2 + 6 * plain.a3 * until
     beyond = jnp.minimum(2 * jnp.sqrt(jnp.maximum(-2 * at_lowest / jnp.where(bend > 0, bend, 1.0), 0.0)), 1.0)
@@ -205,8 +213,8 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
     row = part.inputs[sample].T
     gate = jnp.sum(jnp.where(jnp.arange(part.gates.shape[0])[:, None] == sample[None, :], part.gates, 0.0), axis=0)
     sign = jnp.where(gate > 0.5, 1.0, -1.0).astype(row.dtype)
-    z0, z1, d0, d1 = (sign * dot(row, w) for w in (part.w0, part.w1, part.d0, part.d1))
-    s, slope, until, beyond = apart(_roots, z0, d0, z1, d1, part.least, when)
+    z0, z1, d0, d1, middle = (sign * dot(row, w) for w in (part.w0, part.w1, part.d0, part.d1, part.middle))
+    s, slope, until, beyond = apart(_roots, z0, d0, z1, d1, middle, part.least, when)
     real = s < NEVER
     weight0, weight1 = part.weight0[sample], part.weight1[sample]
     jump = (part.c0 + s * (part.c1 - part.c0)) * (weight0 + s * (weight1 - weight0))
@@ -240,7 +248,6 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
         dies=dies,
         ambiguous=(dies & pushed) | (real & full & ~dies),
         jump=jump,
-        crosses=real & (s > 0),
     )
     return event, jnp.where(real, until, 1.0)
 
@@ -260,5 +267,5 @@ def _exits(part: Part) -> list[Event]:
         gate = jnp.where((high < NEVER) & ~repels, 1.0, 0.0).astype(m0.dtype)
         s, no = jnp.minimum(low, high), jnp.zeros_like(repels)
         slot = jnp.full_like(sample, q)
-        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0), no))
+        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0)))
     return events

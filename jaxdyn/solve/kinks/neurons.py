@@ -18,7 +18,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
-from .events import NEVER, Event, Part, first_events
+from .events import Event, Part, first_events
 from .state import KinkState, Passage, Shift
 from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivations, tangential
 
@@ -30,8 +30,6 @@ SHARE = 1.0
 """Of the tolerance, for the kinks of a step."""
 AIM = 0.3
 """And what a step is cut short to."""
-POLISH = 0.01
-"""Of a step, how far the kink on the dense output may be from that on the cubic."""
 PATIENCE = 2
 """After so many rejections in a row a step ends at its first kink, where there is nothing to correct."""
 
@@ -273,8 +271,10 @@ class NeuronKinks:
         size = jnp.ones_like(least) if tolerance is None else jnp.min(self._weights(tolerance)[0], axis=0)
         slots = jnp.concatenate([state.multiplier, after.multiplier, state.jump, after.jump, state.slides.astype(dtype)])
         rows = jnp.stack([c0, c1, size, least])
-        w0, w1, d0, d1, metric, normal, dual, slots, rows, gates = (
-            a[..., of] for a in (w0, w1, d0, d1, self.metric, on.normal, on.dual, slots, rows, state.gates)
+        assert step.dense is not None
+        middle = self._weights(step.dense(jnp.full_like(step.h, 0.5)))[0]
+        w0, w1, middle, d0, d1, metric, normal, dual, slots, rows, gates = (
+            a[..., of] for a in (w0, w1, middle, d0, d1, self.metric, on.normal, on.dual, slots, rows, state.gates)
         )
         (m0, m1, j0, j1, slides), (c0, c1, size, least) = slots.reshape(5, self.slots, -1), rows
         part = Part(
@@ -282,6 +282,7 @@ class NeuronKinks:
             h=step.h,
             w0=w0,
             w1=w1,
+            middle=middle,
             d0=d0,
             d1=d1,
             c0=c0,
@@ -304,7 +305,6 @@ class NeuronKinks:
         event, limit = apart(lambda part: first_events(part, self.fills, self.flow.slopes[0] == 0), part)
         limit = jax.lax.stop_gradient(jnp.minimum(limit, 1.0))
         row = self.inputs[event.sample].T
-        event = event._replace(s=self._polished(step, event, row, which))
         begin = jnp.min(event.s)
         # the normal that the neuron is free to move along, next to the surfaces it slides on
         free = off_surfaces(row, normal, metric)
@@ -328,19 +328,6 @@ class NeuronKinks:
         passage = replace(passage, good=(size <= SHARE) | at_first, reach=reach)
         rate = jnp.where((tau > begin) & jnp.isfinite(rate), rate, state.rate)
         return passage, change, new.multiplier, new.jump, new.weight, jax.lax.stop_gradient(rate)
-
-    def _polished(self, step: Step, event: Event, row: Array, which: Array) -> Array:
-        """The fractions of events where the dense output is on the surface, which the cubic meets to third order only."""
-        m = self.metric.shape[1]
-        s = jax.lax.stop_gradient(event.s)
-        at = self._place(jnp.broadcast_to(jnp.zeros(m, s.dtype).at[which].set(jnp.minimum(s, 1.0), mode="drop"), self.metric.shape))
-        assert step.dense is not None
-        points = jax.jvp(step.dense, (at,), (jnp.ones_like(at),))
-        z, slope = (dot(row, self._weights(point)[0][:, jnp.minimum(which, m - 1)]) for point in points)
-        crosses = event.crosses & (s < NEVER) & (slope != 0)
-        change = z / jnp.where(crosses, slope, 1.0)
-        room = jnp.minimum(jnp.minimum(s, POLISH), jnp.maximum(1 - s, 0.0))
-        return jnp.where(crosses & (jnp.abs(change) <= room), s - change, event.s)
 
     def _try(
         self,
