@@ -415,7 +415,8 @@ class Lane:
             first, last = (self._field(zero, y, (state.t, hold)) for y in (state.y, y1))
         tolerance = None
         if isinstance(controller, dfx.PIDController):
-            tolerance = jax.lax.stop_gradient(controller.atol + controller.rtol * jnp.maximum(jnp.abs(state.y), jnp.abs(y1)))
+            rtol, atol = (jnp.asarray(tolerance, self.dtype) for tolerance in (controller.rtol, controller.atol))
+            tolerance = jax.lax.stop_gradient(atol + rtol * jnp.maximum(jnp.abs(state.y), jnp.abs(y1)))
         step = Step(h, state.y, first, y1, last, lambda s: self._point(h, dense, s), state.rejections)
         return self.kinks.passage(state.t, state.kinks, step, tolerance, active)
 

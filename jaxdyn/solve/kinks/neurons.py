@@ -24,8 +24,8 @@ from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivat
 
 MAX_SLIDES = 8
 """Surfaces that one neuron can slide on at once."""
-FEW = 16
-"""Neurons with a kink in a step that are looked at alone, or an eighth of all; where there are more, all are."""
+FEW = 32
+"""Neurons with a kink in a step that are looked at alone, or a quarter of all; where there are more, all are."""
 SHARE = 1.0
 """Of the tolerance, for the kinks of a step."""
 AIM = 0.3
@@ -168,7 +168,8 @@ class NeuronKinks:
         """
         on = self._frame(state.slides)
         step = step._replace(y1=self._held(self.unravel(step.y1), on))
-        after = self._with_multipliers(state, step.y1, *self.flow.descent(self.unravel(step.y1), state.gates), on)
+        velocity, residual = self.flow.descent(self.unravel(step.y1), state.gates)
+        after = self._with_multipliers(state, step.y1, velocity, residual, on)
         least = self._rounding(step)
         hits = apart(self._violated, state, step._replace(dense=None), least)
         hits |= jnp.any((state.slides >= 0) & ((after.multiplier < 0) | (after.jump < after.multiplier)), axis=0)
@@ -188,7 +189,7 @@ class NeuronKinks:
         )
         same = Change(jnp.full(m, -2, state.slides.dtype), jnp.zeros(m, zero.dtype), jnp.zeros(m, bool), state.slides)
         found = (whole, same, after.multiplier, after.jump, after.weight, state.rate)
-        number, few = jnp.sum(hits), min(m, max(FEW, m // 8))
+        number, few = jnp.sum(hits), min(m, max(FEW, m // 4))
         some = jnp.nonzero(hits, size=few, fill_value=m)[0]
         # loops of one turn or none: a condition would be computed for all lanes of a batch
         for which, here in ((some, number <= few), (jnp.arange(m), number > few))[: 2 if few < m else 1]:
@@ -312,7 +313,7 @@ class NeuronKinks:
             size = dot(d, metric * d)
             free = jnp.where((event.leaves & (event.slot == q))[None, :], d / jnp.where(size > 0, size, 1.0)[None, :], free)
         tau, drift = limit, jnp.zeros_like(begin)
-        if tolerance is not None:
+        if part.tolerance is not None:
             # as far as the last kinks' rate lets expect; the jumps' own displacement grows in proportion to the time since
             push = jnp.abs(event.jump) * jnp.maximum(limit - event.s, 0.0) * jnp.sqrt(dot(metric * free, metric * free))
             drift = step.h * jnp.sqrt(jnp.sum((jnp.where(event.s <= limit, push, 0.0) / part.tolerance) ** 2) / step.y0.size)
