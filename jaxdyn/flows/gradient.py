@@ -1,7 +1,7 @@
 """Gradient flow of an empirical loss, for any network given as a pure function."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,6 +13,18 @@ from .._types import Params, as_leaf
 from ..data import Samples
 from ..models import Neurons, trainable
 from .base import AbstractFlow
+
+
+class Gates(NamedTuple):
+    """The gates of a flow.
+
+    Attributes:
+        model: those of its pre-activations, shaped like these; None for a model without kinks.
+        loss: those of its loss, one a sample; None for a loss without kinks.
+    """
+
+    model: PyTree | None
+    loss: Float[Array, " sample"] | None
 
 
 class GradientFlow(AbstractFlow):
@@ -135,9 +147,9 @@ class GradientFlow(AbstractFlow):
             )
         return f
 
-    def loss_of_outputs(self, f: Float[Array, " sample"]) -> Float[Array, ""]:
-        """The data's part of the loss as a function of the outputs."""
-        return self.loss_function(f, self.data.y)
+    def loss_of_outputs(self, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, ""]:
+        """The data's part of the loss as a function of the outputs; its own gates held where they are given."""
+        return self.loss_function(f, self.data.y) if gates is None else self.loss_function.gated(f, self.data.y, gates)
 
     def trainable(self, y: Params) -> PyTree:
         """Which leaves move.
@@ -187,7 +199,7 @@ class GradientFlow(AbstractFlow):
         Args:
             t: time, unused.
             y: the parameters.
-            args: gates held fixed, or None.
+            args: gates held fixed, those of the model or all `Gates`; or None.
 
         Returns:
             The velocity, a pytree like `y`.
@@ -199,14 +211,15 @@ class GradientFlow(AbstractFlow):
 
         Args:
             y: the parameters.
-            gates: held fixed, or None.
+            gates: held fixed, those of the model or all `Gates`; or None.
 
         Returns:
             A pytree like `y`, and one number a sample.
         """
+        held = gates if isinstance(gates, Gates) else Gates(gates, None)
         moving, still = eqx.partition(y, self.trainable(y))
-        f, pull = jax.vjp(lambda moving: self.outputs(eqx.combine(moving, still), gates), moving)
-        residual = jax.grad(self.loss_of_outputs)(f)
+        f, pull = jax.vjp(lambda moving: self.outputs(eqx.combine(moving, still), held.model), moving)
+        residual = jax.grad(self.loss_of_outputs)(f, held.loss)
         gradient = pull(residual)[0]
         if self.weight_decay is not None or self.norm_barrier is not None:
             gradient = jax.tree.map(jnp.add, gradient, jax.grad(self._penalties)(moving))
@@ -233,8 +246,26 @@ class GradientFlow(AbstractFlow):
         """
         return self.model.preactivations(y, self.data.x, gates) if self._gated else None
 
+    def switches(self, y: Params, gates: Gates | None = None) -> Gates | None:
+        """What changes its sign at a kink, of the model and of the loss.
+
+        Args:
+            y: the parameters.
+            gates: held fixed; None takes them from the signs.
+
+        Returns:
+            `Gates` of numbers whose signs are the gates; None for a flow without kinks.
+        """
+        loss_switches = getattr(self.loss_function, "switches", None)
+        if not self._gated and loss_switches is None:
+            return None
+        model_gates = None if gates is None else gates.model
+        return Gates(
+            self.preactivations(y, model_gates), None if loss_switches is None else loss_switches(self.outputs(y, model_gates), self.data.y)
+        )
+
     def neurons(self, y: Params) -> Neurons | None:
-        """The model's only hidden layer on the samples; None for a model without kinks or of another shape.
+        """The model's only hidden layer on the samples; None for a flow without kinks, of another shape, or with kinks in its loss.
 
         Args:
             y: the parameters.
@@ -243,7 +274,8 @@ class GradientFlow(AbstractFlow):
             What the model returns.
         """
         own = getattr(self.model, "neurons", None)
-        return own(y, self.data.x) if self._gated and own is not None else None
+        smooth = getattr(self.loss_function, "switches", None) is None
+        return own(y, self.data.x) if self._gated and smooth and own is not None else None
 
     def mobility(self, y: Params) -> Params:
         """What multiplies minus the gradient: the time scales, 0 where parameters are frozen.

@@ -10,6 +10,9 @@ from jaxtyping import Array, Float
 class AbstractLoss(eqx.Module):
     """A loss of all samples at once, as one number.
 
+    A loss with kinks offers two more methods, which the flows look for by name: `switches(f, y)`, one number a sample whose sign is its
+    gate, and `gated(f, y, gates)`, the loss with its slopes taken from gates.
+
     A factor in the loss is a factor in time, so every loss states its normalisation in `convention`, which every
     data set of results carries along.
 

@@ -1,17 +1,17 @@
 """Losses by their names."""
 
 from .base import AbstractLoss
-from .margins import exponential, logistic
+from .margins import exponential, hinge, logistic
 from .squares import mean_square, square
 
-_LOSSES: dict[str, AbstractLoss] = {member.name: member for member in (square, mean_square, logistic, exponential)}
+_LOSSES: dict[str, AbstractLoss] = {member.name: member for member in (square, mean_square, logistic, exponential, hinge)}
 
 
 def loss(name: str | AbstractLoss) -> AbstractLoss:
     """Look a loss up by its name.
 
     Args:
-        name: `"square"`, `"mean_square"`, `"logistic"` or `"exponential"`; or a loss, which is handed back.
+        name: `"square"`, `"mean_square"`, `"logistic"`, `"exponential"` or `"hinge"`; or a loss, which is handed back.
 
     Returns:
         The loss.

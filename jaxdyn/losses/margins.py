@@ -54,5 +54,53 @@ class Exponential(AbstractLoss):
         return jnp.sum(jnp.exp(-y * f))
 
 
+class Hinge(AbstractLoss):
+    """sum_j max(0, 1 - y_j f_j), with a kink where the margin y_j f_j is 1."""
+
+    name: ClassVar[str] = "hinge"
+    convention: ClassVar[str] = (
+        "sum over samples of max(0, 1 - y f), labels -1 and +1; time runs n times faster than with the mean over n samples"
+    )
+
+    def __call__(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:
+        """The hinge loss, with derivative 0 at the kink.
+
+        Args:
+            f: the network's outputs.
+            y: the labels -1 and +1.
+
+        Returns:
+            One number, summed over samples.
+        """
+        return jnp.sum(jax.nn.relu(self.switches(f, y)))
+
+    def switches(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, " sample"]:
+        """What changes its sign at a kink: 1 - y f.
+
+        Args:
+            f: the network's outputs.
+            y: the labels -1 and +1.
+
+        Returns:
+            One number a sample.
+        """
+        check_shapes(f, y)
+        return 1 - y * f
+
+    def gated(self, f: Float[Array, " sample"], y: Float[Array, " sample"], gates: Float[Array, " sample"]) -> Float[Array, ""]:
+        """The loss with its slopes taken from gates, linear in f.
+
+        Args:
+            f: the network's outputs.
+            y: the labels -1 and +1.
+            gates: numbers in [0, 1], 1 for samples within the margin.
+
+        Returns:
+            One number, summed over samples.
+        """
+        return gates @ self.switches(f, y)
+
+
 logistic = Logistic()
 exponential = Exponential()
+hinge = Hinge()

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._types import Params
 from .explicit import explicit_step
-from .kinks import KinkState, NeuronKinks, Passage, Shift, Step
+from .kinks import Cut, KinkState, NeuronKinks, Passage, Shift, Step, SwitchKinks, SwitchState
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
 
@@ -124,7 +124,7 @@ class LaneState(eqx.Module):
     next_record: Int[Array, ""]
     outcome: Int[Array, ""]
     certificate: Certificate
-    kinks: KinkState | None
+    kinks: KinkState | SwitchState | None
 
 
 class Stretch(eqx.Module):
@@ -144,7 +144,7 @@ class Stretch(eqx.Module):
     length: Float[Array, ""]
     y: Float[Array, " param"]
     dense: PyTree
-    shift: Shift | None
+    shift: Shift | Cut | None
 
 
 def _tableau(solver: dfx.AbstractSolver) -> dfx.ButcherTableau | None:
@@ -168,8 +168,8 @@ def is_shift_invariant(controller: dfx.AbstractStepSizeController) -> bool:
     return type(controller) in (dfx.PIDController, dfx.ConstantStepSize)
 
 
-def treats_kinks(flow: Any, settings: Settings, like: Params) -> tuple[bool, str]:
-    """Whether the kinks of a flow are located, and that in words.
+def treats_kinks(flow: Any, settings: Settings, like: Params) -> tuple[type[NeuronKinks] | type[SwitchKinks] | None, str]:
+    """How the kinks of a flow are located, and that in words.
 
     Args:
         flow: the flow.
@@ -177,18 +177,33 @@ def treats_kinks(flow: Any, settings: Settings, like: Params) -> tuple[bool, str
         like: its parameters, or their shapes.
 
     Returns:
-        False where the flow is stepped plainly, and why.
+        The class that does it, None where the flow is stepped plainly; and what to say of it.
     """
-    if getattr(flow, "slopes", None) is None:
-        return False, "plain stepping"
+    if not has_kinks(flow, like):
+        return None, "plain stepping"
     if not settings.locate_kinks:
-        return False, "plain stepping through kinks, as asked"
+        return None, "plain stepping through kinks, as asked"
     if not is_shift_invariant(settings.controller):
-        return False, f"plain stepping through kinks ({type(settings.controller).__name__} looks at absolute times)"
+        return None, f"plain stepping through kinks ({type(settings.controller).__name__} looks at absolute times)"
+    if not callable(getattr(flow, "mobility", None)):
+        return None, "plain stepping through kinks (the flow has no mobility(y))"
     neurons = getattr(flow, "neurons", None)
-    if neurons is None or eqx.filter_eval_shape(lambda f, y: f.neurons(y), flow, like) is None:
-        return False, "plain stepping through kinks (of more than one hidden layer)"
-    return True, "kinks located"
+    if neurons is not None and eqx.filter_eval_shape(lambda f, y: f.neurons(y), flow, like) is not None:
+        return NeuronKinks, "kinks located"
+    return SwitchKinks, "kinks located, each ending a step"
+
+
+def has_kinks(flow: Any, like: Params) -> bool:
+    """Whether a flow has switches.
+
+    Args:
+        flow: the flow.
+        like: its parameters, or their shapes.
+
+    Returns:
+        False where it offers none.
+    """
+    return getattr(flow, "switches", None) is not None and eqx.filter_eval_shape(lambda f, y: f.switches(y), flow, like) is not None
 
 
 class Lane:
@@ -203,7 +218,9 @@ class Lane:
         self.term = dfx.ODETerm(cast(Any, self._field))
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
-        self.kinks = NeuronKinks(flow, self.unravel, flat) if treats_kinks(flow, settings, like)[0] else None
+        kinks = treats_kinks(flow, settings, like)[0]
+        self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat)
+        self.has_kinks = has_kinks(flow, like)
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
     def _field(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:
@@ -254,7 +271,7 @@ class Lane:
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
         norm = jnp.linalg.norm(y)
         conserved = self._conserved(y)
-        unlocated = _count(0 if self.kinks is not None or getattr(self.flow, "slopes", None) is None else -1)
+        unlocated = _count(0 if self.kinks is not None or not self.has_kinks else -1)
         never = jnp.full_like(t0, jnp.nan)
         return LaneState(
             t=t0,
@@ -405,7 +422,7 @@ class Lane:
 
     def _pass_kinks(
         self, h: Array, state: LaneState, y1: Array, dense: PyTree, solver_state: PyTree, hold: PyTree, active: Array
-    ) -> tuple[Passage, KinkState]:
+    ) -> tuple[Passage, KinkState | SwitchState]:
         """The step, which held the gates, through its kinks."""
         assert self.kinks is not None and state.kinks is not None
         zero, controller = jnp.zeros((), self.dtype), self.settings.controller

@@ -164,7 +164,7 @@ def _amiss(least: Array) -> Array:
     return AMISS / (16 * jnp.finfo(least.dtype).eps) * least
 
 
-def _roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Array, when: Array) -> Array:
+def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Array, when: Array) -> Array:
     """Where the pre-activation's cubic, positive as long as the gate is right, falls below zero.
 
     Args:
@@ -214,7 +214,7 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
     gate = jnp.sum(jnp.where(jnp.arange(part.gates.shape[0])[:, None] == sample[None, :], part.gates, 0.0), axis=0)
     sign = jnp.where(gate > 0.5, 1.0, -1.0).astype(row.dtype)
     z0, z1, d0, d1, middle = (sign * dot(row, w) for w in (part.w0, part.w1, part.d0, part.d1, part.middle))
-    s, slope, until, beyond = apart(_roots, z0, d0, z1, d1, middle, part.least, when)
+    s, slope, until, beyond = apart(roots, z0, d0, z1, d1, middle, part.least, when)
     real = s < NEVER
     weight0, weight1 = part.weight0[sample], part.weight1[sample]
     jump = (part.c0 + s * (part.c1 - part.c0)) * (weight0 + s * (weight1 - weight0))
@@ -252,16 +252,32 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
     return event, jnp.where(real, until, 1.0)
 
 
+def exit_times(slides: Array, m0: Array, m1: Array, j0: Array, j1: Array) -> tuple[Array, Array]:
+    """When the gate of a slide, its multiplier over its jump, falls below 0, and when it rises above 1; `NEVER` where it does not.
+
+    Args:
+        slides: whether there is one.
+        m0: multiplier at the start of a step.
+        m1: at its end.
+        j0: jump at the start.
+        j1: at its end.
+
+    Returns:
+        Fractions of the step.
+    """
+    times = []
+    for a, b in ((m0, m1), (j0 - m0, j1 - m1)):
+        leaves, begin = slides & (b < 0), jnp.maximum(a, 0.0)
+        times.append(jnp.where(leaves, begin / jnp.where(leaves, begin - b, 1.0), NEVER))
+    return times[0], times[1]
+
+
 def _exits(part: Part) -> list[Event]:
     """When the gate of each slide leaves [0, 1], to first order in time: at that moment nothing jumps."""
     events = []
     for q, sample in enumerate(part.slides):
         m0, m1, j0, j1 = part.multiplier0[q], part.multiplier1[q], part.jump0[q], part.jump1[q]
-        times = []
-        for a, b in ((m0, m1), (j0 - m0, j1 - m1)):
-            leaves = part.some & (sample >= 0) & (b < 0)
-            times.append(jnp.where(leaves, jnp.maximum(a, 0.0) / jnp.where(leaves, jnp.maximum(a, 0.0) - b, 1.0), NEVER))
-        low, high = times
+        low, high = exit_times(part.some & (sample >= 0), m0, m1, j0, j1)
         # where both ends are left at once the jump has changed its sign: the surface repels, and off is what has fewer samples on
         repels = (low < NEVER) & (high < NEVER)
         gate = jnp.where((high < NEVER) & ~repels, 1.0, 0.0).astype(m0.dtype)

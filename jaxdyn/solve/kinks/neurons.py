@@ -7,7 +7,6 @@ step is the jump of the neuron's own velocity times the time left, and the diffe
 estimate of the error. Where that is too large the step is cut short, to a time soon after its first kink, by the dense output.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ..apart import apart
 from .events import Event, Part, first_events
 from .state import KinkState, Passage, Shift
+from .step import Step
 from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivations, tangential
 
 MAX_SLIDES = 8
@@ -32,28 +32,6 @@ AIM = 0.3
 """And what a step is cut short to."""
 PATIENCE = 2
 """After so many rejections in a row a step ends at its first kink, where there is nothing to correct."""
-
-
-class Step(NamedTuple):
-    """A step with gates held.
-
-    Attributes:
-        h: its length.
-        y0: the parameters at its start.
-        v0: the field there.
-        y1: the parameters at its end.
-        v1: the field there.
-        dense: fraction of the step to parameters.
-        rejections: of steps from here, in a row.
-    """
-
-    h: Float[Array, ""]
-    y0: Float[Array, " param"]
-    v0: Float[Array, " param"]
-    y1: Float[Array, " param"]
-    v1: Float[Array, " param"]
-    dense: Callable[[Array], Array] | None
-    rejections: Int[Array, ""]
 
 
 class Change(NamedTuple):

@@ -1,5 +1,7 @@
 """What a lane remembers of its kinks, and what a step found of them."""
 
+from typing import Any
+
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -56,7 +58,7 @@ class Passage(eqx.Module):
     Attributes:
         y: the parameters at its end.
         velocity: the field there, with the gates there.
-        shift: how it got there.
+        shift: how it got there; it has the fields `fraction` and `first`.
         good: whether the error allows it; otherwise the step is to be tried again, shorter.
         reach: how much of the step would have been right.
         num_kinks: gates that changed, slides that began or ended.
@@ -68,7 +70,7 @@ class Passage(eqx.Module):
 
     y: Float[Array, " param"]
     velocity: Float[Array, " param"]
-    shift: Shift
+    shift: Any
     good: Bool[Array, ""]
     reach: Float[Array, ""]
     num_kinks: Int[Array, ""]
