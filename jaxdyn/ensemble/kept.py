@@ -10,6 +10,7 @@ import jax.random as jr
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PyTree
 
+from ..measure import sliding_gates
 from ..solve import Certificate, evaluate
 from ..store import Column
 from .batch import Pool, Problem, Results, per_device, pool_shapes
@@ -73,7 +74,7 @@ def keep_all(shared: tuple[Problem, Mesh | None], results: Results, row: Array, 
 
 
 def gates_of(flow: Any, params: PyTree) -> Array | None:
-    """The gates of a flow with kinks: 1 where a pre-activation is positive, else 0; None for smooth flows.
+    """The gates of a flow with kinks: 1 where a pre-activation is positive, else 0, Filippov's where it slides; None for smooth flows.
 
     Args:
         flow: the flow.
@@ -86,6 +87,9 @@ def gates_of(flow: Any, params: PyTree) -> Array | None:
     z = None if own is None else own(params)
     if z is None:
         return None
+    if getattr(flow, "neurons", None) is not None and flow.neurons(params) is not None:
+        slides = sliding_gates(flow, jnp.zeros(()), params)
+        return jnp.where(jnp.isfinite(slides), slides, z > 0).astype(jnp.float32)
     return jnp.concatenate([(layer > 0).astype(jnp.float32) for layer in jax.tree.leaves(z)], axis=-1)
 
 

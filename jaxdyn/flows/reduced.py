@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..data import Samples
 from .base import AbstractFlow
+from .gradient import Gates
 
 Reduced = dict[str, Float[Array, " hidden"]]
 
@@ -111,13 +112,14 @@ class ReducedFlow(AbstractFlow):
     def _features(self, theta: Float[Array, " hidden"]) -> Float[Array, "sample hidden"]:
         return self.data.x.astype(theta.dtype) * jnp.cos(theta)[None, :] - jnp.sin(theta)[None, :]
 
-    def outputs(self, y: Reduced) -> Float[Array, " sample"]:
-        """The network on the samples."""
-        return self.model.output_factor.astype(y["r"].dtype) * (jax.nn.relu(self._features(y["theta"])) @ y["r"])
+    def outputs(self, y: Reduced, gates: Float[Array, "sample hidden"] | None = None) -> Float[Array, " sample"]:
+        """The network on the samples, with gates held fixed where they are given."""
+        z = self._features(y["theta"])
+        return self.model.output_factor.astype(y["r"].dtype) * ((jax.nn.relu(z) if gates is None else gates * z) @ y["r"])
 
-    def loss_of_outputs(self, f: Float[Array, " sample"]) -> Float[Array, ""]:
-        """The loss as a function of the outputs."""
-        return self.loss_function(f, self.data.y)
+    def loss_of_outputs(self, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, ""]:
+        """The loss as a function of the outputs; its own gates held where they are given."""
+        return self.loss_function(f, self.data.y) if gates is None else self.loss_function.gated(f, self.data.y, gates)
 
     def loss(self, y: Reduced) -> Float[Array, ""]:
         """The loss on the samples."""
@@ -129,26 +131,52 @@ class ReducedFlow(AbstractFlow):
         Args:
             t: time, unused.
             y: the reduced coordinates.
-            args: unused.
+            args: `Gates` held fixed, or None.
 
         Returns:
             A dictionary like `y`.
         """
-        r, theta, delta = y["r"], y["theta"], y["delta"]
-        residual = jax.grad(self.loss_of_outputs)(self.outputs(y))
+        theta, held = y["theta"], args if isinstance(args, Gates) else Gates(None, None)
+        residual = jax.grad(self.loss_of_outputs)(self.outputs(y, held.model), held.loss)
         z = self._features(theta)
         slope = -self.data.x.astype(theta.dtype) * jnp.sin(theta)[None, :] - jnp.cos(theta)[None, :]
-        G = residual @ jax.nn.relu(z)
-        G_prime = residual @ jnp.where(z > 0, slope, 0.0)
+        gates = (z > 0).astype(z.dtype) if held.model is None else held.model
+        factor, mobility = self.model.output_factor.astype(theta.dtype), self.mobility(y)
+        velocity = {"r": -factor * (residual @ (gates * z)), "theta": -factor * y["r"] * (residual @ (gates * slope))}
+        return {**{name: mobility[name] * force for name, force in velocity.items()}, "delta": jnp.zeros_like(y["delta"])}
+
+    def mobility(self, y: Reduced) -> Reduced:
+        r"""What multiplies minus the gradient: $S$ for r, $(S + \delta)/(2 r^2)$ for $\theta$, 0 for $\delta$.
+
+        Args:
+            y: the reduced coordinates.
+
+        Returns:
+            A dictionary like `y`.
+        """
+        r, delta = y["r"], y["delta"]
         positive = delta >= 0
         # a neuron with w = 0 has no direction and stays at rest, as in the full flow with relu'(0) = 0
         dead = positive & (r == 0)
         S = jnp.where(dead, 0.0, jnp.sqrt(delta**2 + 4 * jnp.where(dead, 1.0, r) ** 2))
-        # (S + delta) / (2 r), written without 0/0 where delta < 0 and r is small
-        ratio = jnp.where(positive, (S + delta) / (2 * jnp.where(positive & ~dead, r, 1.0)), 2 * r / jnp.where(positive, 1.0, S - delta))
-        ratio = jnp.where(dead, 0.0, ratio)
-        factor = self.model.output_factor.astype(r.dtype)
-        return {"r": -factor * S * G, "theta": -factor * ratio * G_prime, "delta": jnp.zeros_like(delta)}
+        # (S + delta) / (2 r^2), written without 0/0 where delta < 0 and r is small
+        large, squared = jnp.where(positive, 1.0, S - delta), jnp.where(positive & ~dead, r, 1.0) ** 2
+        by_angle = jnp.where(positive, (S + delta) / (2 * squared), 2 / large)
+        return {"r": S, "theta": jnp.where(dead, 0.0, by_angle), "delta": jnp.zeros_like(delta)}
+
+    def switches(self, y: Reduced, gates: Gates | None = None) -> Gates:
+        r"""What changes its sign at a kink: $d(\theta_i) \cdot \tilde x_j$, and what the loss says.
+
+        Args:
+            y: the reduced coordinates.
+            gates: held fixed; None takes them from the signs.
+
+        Returns:
+            `Gates` of numbers whose signs are the gates.
+        """
+        own = getattr(self.loss_function, "switches", None)
+        f = self.outputs(y, None if gates is None else gates.model)
+        return Gates(self._features(y["theta"]), None if own is None else own(f, self.data.y))
 
     def trainable(self, y: Reduced) -> dict[str, bool]:
         """Everything but the imbalance."""

@@ -1,5 +1,8 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
+from .kinks import KinkState as KinkState
+from .kinks import NeuronKinks as NeuronKinks
+from .kinks import SwitchState as SwitchState
 from .lane import Certificate as Certificate
 from .lane import Lane as Lane
 from .lane import LaneState as LaneState

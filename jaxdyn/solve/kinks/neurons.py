@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
-from .events import Event, Part, first_events
+from .events import AMISS, Event, Part, first_events
 from .state import KinkState, Passage, Shift
 from .step import Step
 from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivations, tangential
@@ -114,6 +114,24 @@ class NeuronKinks:
         none = jnp.zeros(slides.shape, y.dtype)
         weight = self._weight(self.flow.descent(self.unravel(y), gates)[1], group, ratio)
         return KinkState(gates, slides, none, none, weight, group, ratio, jnp.zeros_like(slides[0]), jnp.zeros((), y.dtype))
+
+    def at_rest(self, y: Float[Array, " param"]) -> KinkState:
+        """Gates and slides as parameters alone tell them: a neuron slides where a pre-activation is zero up to rounding."""
+        state, inner = self.start(y), self._weights(y)[0]
+        size = jnp.sum(jnp.abs(self.inputs), axis=1)[:, None] * jnp.max(jnp.abs(inner), axis=0)[None, :]
+        samples = jnp.arange(state.group.size, dtype=state.group.dtype)[:, None]
+        on = (jnp.abs(preactivations(self.inputs, inner)) <= AMISS * size) & (size > 0) & (state.group[:, None] == samples)
+        slides = []
+        for _ in range(self.slots):
+            first = jnp.min(jnp.where(on, samples, samples.size), axis=0)
+            slides.append(jnp.where(first < samples.size, first, -1))
+            on &= samples != first[None, :]
+        found = jnp.stack(slides).astype(state.slides.dtype)
+        below = jnp.where((state.ratio > 0)[:, None], 0.0, 1.0).astype(y.dtype)
+        mine = jnp.any((found[:, None, :] == state.group[None, :, None]) & (found >= 0)[:, None, :], axis=0)
+        state = replace(state, slides=found, gates=jnp.where(mine, below, state.gates))
+        velocity, residual = self.flow.descent(self.unravel(y), state.gates)
+        return self._with_multipliers(state, y, velocity, residual, self._frame(found))
 
     def hold(self, state: KinkState) -> PyTree:
         """What `field` needs to hold gates and slides."""
