@@ -14,8 +14,8 @@ from .functions import loss as loss
 from .functions import outputs as outputs
 from .kernel import ntk as ntk
 from .kernel import ntk_change as ntk_change
-from .kinks import num_sliding as num_sliding
 from .kinks import pattern_changes as pattern_changes
+from .kinks import slides as slides
 from .kinks import sliding_gates as sliding_gates
 from .kinks import sliding_weight as sliding_weight
 from .parameters import parameter_distance as parameter_distance

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Params
 from ..solve import NeuronKinks
@@ -44,8 +44,8 @@ def sliding_gates(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array
     return gates
 
 
-def num_sliding(flow: Any, t: Float[Array, ""], params: Params) -> Int[Array, ""]:
-    """The number of neurons that slide on the surface of some sample.
+def slides(flow: Any, t: Float[Array, ""], params: Params) -> Bool[Array, " hidden"]:
+    """Which neurons slide on the surface of some sample.
 
     Args:
         flow: as in `sliding_gates`.
@@ -53,9 +53,25 @@ def num_sliding(flow: Any, t: Float[Array, ""], params: Params) -> Int[Array, ""
         params: its parameters.
 
     Returns:
-        One number.
+        One truth value a neuron.
     """
-    return jnp.sum(jnp.any(jnp.isfinite(sliding_gates(flow, t, params)), axis=0))
+    return jnp.any(jnp.isfinite(sliding_gates(flow, t, params)), axis=0)
+
+
+def sliding_weight(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
+    r"""The share of $\sum_i |c_i| |w_i|$, $w_i$ with the bias in it, in neurons that slide.
+
+    Args:
+        flow: as in `sliding_gates`.
+        t: time, unused.
+        params: its parameters.
+
+    Returns:
+        A number in [0, 1]; NaN if all weights are 0.
+    """
+    neurons = flow.neurons(params)
+    weight = jnp.abs(neurons.outer) * jnp.linalg.norm(neurons.inner, axis=0)
+    return jnp.sum(jnp.where(slides(flow, t, params), weight, 0.0)) / jnp.sum(weight)
 
 
 def pattern_changes(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Int[Array, " hidden"]:
@@ -72,23 +88,6 @@ def pattern_changes(flow: Any, t: Float[Array, ""], params: Params, start: Param
     Returns:
         One number a neuron.
     """
-    slides = jnp.isfinite(sliding_gates(flow, t, params))
+    on_surface = jnp.isfinite(sliding_gates(flow, t, params))
     now, then = (flow.preactivations(p) > 0 for p in (params, start))
-    return jnp.sum(slides | (now != then), axis=0)
-
-
-def sliding_weight(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
-    r"""The share of $\sum_i |c_i| |w_i|$, $w_i$ with the bias in it, in neurons that slide.
-
-    Args:
-        flow: as in `sliding_gates`.
-        t: time, unused.
-        params: its parameters.
-
-    Returns:
-        A number in [0, 1]; NaN if all weights are 0.
-    """
-    neurons = flow.neurons(params)
-    slides = jnp.any(jnp.isfinite(sliding_gates(flow, t, params)), axis=0)
-    weight = jnp.abs(neurons.outer) * jnp.linalg.norm(neurons.inner, axis=0)
-    return jnp.sum(jnp.where(slides, weight, 0.0)) / jnp.sum(weight)
+    return jnp.sum(on_surface | (now != then), axis=0)

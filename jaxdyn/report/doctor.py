@@ -18,7 +18,7 @@ INSTALL = 'python -m pip install "jax>=0.10.1,!=0.10.2,!=0.11.0,!=0.11.1"'
 """What mends a platform that computes wrong numbers."""
 LANE_T1 = 5.0
 LANE_TOLERANCE = {"tanh": 1e-6, "relu": 1e-5}
-"""Allowed distance to scipy, relative to the largest parameter; relu's is wider because both integrators cross kinks by plain stepping."""
+"""Allowed distance to scipy, relative to the largest parameter; relu's is wider because scipy crosses kinks by plain stepping."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -176,6 +176,7 @@ def _adaptive(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     kernel, adaptive = ds.isel(delta=0), ds.isel(delta=-1)
     linear, linear_error = _median(adaptive["linear_distance_end"].values)
     near, near_error = _median(adaptive["weight_near_samples_end"].values)
+    held, held_error = _median((adaptive["sliding_weight_end"] / adaptive["weight_near_samples_end"]).values)
     chance = s.samples * 0.04 / (2 * s.reach)
     to_cubic = kernel["cubic_distance_end"] < kernel["linear_distance_end"]
     to_linear = adaptive["linear_distance_end"] < adaptive["cubic_distance_end"]
@@ -206,6 +207,18 @@ def _adaptive(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             near >= 0.5,
             adaptive["seed"].size,
             "median share of |c||w| with its knot within 0.02 of a sample",
+        ),
+        _claim(
+            "knots-slide",
+            "adaptive regime: knots stick to samples by sliding, held at pre-activation 0 by a gate between 0 and 1, and not by accident",
+            held,
+            held_error,
+            "most of the weight at samples",
+            0.5,
+            "more than half; in the kernel regime nothing is held, and after convergence nothing has to be",
+            held >= 0.5,
+            adaptive["seed"].size,
+            "median over seeds of the weight that slides, over that within 0.02 of a sample",
         ),
         _claim(
             "order-swaps",
@@ -299,7 +312,7 @@ OF_REGIME = {
         "paired-slope",
     ),
     "intermediate": ("delta-conserved", "delta-drift-is-error", "reduced-is-full"),
-    "adaptive": ("delta-conserved", "linear-spline", "knots-at-samples", "order-swaps"),
+    "adaptive": ("delta-conserved", "linear-spline", "knots-at-samples", "knots-slide", "order-swaps"),
 }
 """Which claims rest on which regime, for the table."""
 
@@ -339,6 +352,8 @@ def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -
             "outcomes": ", ".join(f"{count} {outcome}" for outcome, count in outcome_counts(ds).items()),
             "loss": _median(ds["loss_end"].values)[0],
             "NTK change": _median(ds["ntk_change_end"].values)[0],
+            "kinks": _median(ds["num_kinks"].values)[0],
+            "weight that slides": _median(ds["sliding_weight_end"].values)[0],
             "knot movement": _median(ds["knot_movement_end"].values)[0],
             "to linear spline": _median(ds["linear_distance_end"].values)[0],
             "to cubic spline": _median(ds["cubic_distance_end"].values)[0],

@@ -68,6 +68,8 @@ def _draw(s: Settings, found: dict[str, xr.Dataset], paths: Sequence[str]) -> No
         times = lanes["time"].values if "time" in lanes.coords else lanes["t"].values[0]
         ax = axes[f"paths {name}"]
         plot.panels.paths(ax, times, lanes["knots"].values[0], lanes["knot_weights_end"].values[0], x, (-1.25, 1.25))
+        held = np.where(lanes["slides"].values[0] > 0, lanes["knots"].values[0], np.nan)
+        ax.plot(times, held, ".", color=plot.ORANGE, markersize=3.5, zorder=3)
         ax.set_title(f"Paths of the knots, {name} regime")
-        ax.set(xlabel="time (loss ½ Σ (f − y)²)", ylabel="knot b/a (dotted: samples)")
+        ax.set(xlabel="time (loss ½ Σ (f − y)²)", ylabel="knot b/a (dotted: samples; orange: sliding)")
     plot.save(figure, paths)

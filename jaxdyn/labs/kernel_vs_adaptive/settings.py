@@ -28,7 +28,7 @@ class Settings:
     adaptive_delta: float = _setting(3.0, "imbalance of the adaptive regime")
     scaled_time: float = _setting(2e4, "end time times |delta| where delta is negative")
     adaptive_time: float = _setting(1000.0, "end time of the adaptive regime")
-    rtol: float = _setting(1e-4, "relative tolerance of the regimes and the phase picture")
+    rtol: float = _setting(1e-6, "relative tolerance of the regimes, the phase picture and the limits")
     phase_scales: tuple[float, ...] = _setting((0.5, 0.7, 1.0, 1.4, 2.0), "init scales of the phase picture")
     phase_deltas: tuple[float, ...] = _setting((-1000.0, -300.0, -100.0, -30.0, -10.0, -3.0, 3.0), "imbalances of the phase picture")
     phase_time: float = _setting(1e3, "scaled time of the phase picture")

@@ -20,7 +20,7 @@ LIMIT_POINTS = (np.asarray([-0.5, 0.0, 0.5, 1.0]), np.asarray([1.0, -1.0, -1.0, 
 LIMIT_TIME = 5e3
 LAZY_TIME = 10.0
 REDUCED_TIME = 2.0
-REDUCED_TOLERANCES = (1e-4, 1e-6)
+REDUCED_TOLERANCES = (1e-6, 1e-8)
 FREEZING_DELTAS = (-300.0, -1000.0, -3000.0, -10000.0)
 
 Sweeper = Callable[..., xr.Dataset]
@@ -75,6 +75,8 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         "f": measure.function_on(GRID),
         "knots": measure.knots,
         "knot_weights": knot_weights,
+        "slides": measure.slides,
+        "sliding_weight": measure.sliding_weight,
     }
     timed = ("model.delta", "t1")
     found = {
@@ -122,7 +124,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         t1=LIMIT_TIME,
         observe={"f": measure.function_on(GRID), "loss": measure.loss},
         record=2,
-        rtol=1e-4,
+        rtol=s.rtol,
     )
     wave = data.sinusoid(n=s.samples)
     lazy = {("model.output_multiplier", "t1"): [(c, LAZY_TIME / c**2) for c in s.lazy_multipliers]}

@@ -383,7 +383,7 @@ class NeuronKinks:
         table = scatter(jnp.concatenate([moved, jnp.stack([since, residual @ acts * left / 2])]))
         moved, since, halved = table[:d], table[d], table[-1]
         end = y + self._place(moved)
-        decay = jax.jvp(jax.grad(lambda v: self.flow.penalty(self.unravel(v))), (end,), (self._place(step.h * since * moved),))[1]
+        decay = jax.jvp(jax.grad(lambda v: self.flow.penalty(self.unravel(v))), (end,), (self._place(step.h * since[None, :] * moved),))[1]
         more = -self.mobility * (pull(bent)[0] + decay) / 2
         own = -self.mobility * self._place(jnp.zeros_like(moved), halved)
         now_on = self._frame(new.slides)
