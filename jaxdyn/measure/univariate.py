@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from .._types import Params
 from ._network import innermost
@@ -20,6 +20,14 @@ def _neurons(params: Params) -> tuple[Float[Array, " hidden"], Float[Array, " hi
         raise ValueError("knots need a univariate two-layer network with bias: take jaxdyn.models.TwoLayer(width, dim=1, bias=True).")
     a, b, c = params["a"][:, 0], params["b"], params["c"]
     return b / a, jnp.abs(c) * jnp.hypot(a, b)
+
+
+def _dead(params: Params) -> Bool[Array, " hidden"]:
+    if isinstance(params, dict) and set(params) == {"now", "start"}:
+        params = params["now"]
+    if isinstance(params, dict) and {"r", "theta"} <= set(params):
+        return params["r"] == 0
+    return (params["a"][:, 0] == 0) & (params["b"] == 0)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def _inputs(flow: Any) -> Float[Array, " sample"]:
@@ -53,7 +61,8 @@ def knots(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " hidd
 def knot_movement(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:
     """The median distance that knots have moved, over the neurons whose knot started within the samples.
 
-    Within means in [min x, max x], where a knot can be seen; of an even number of neurons the two middle ones are averaged.
+    Within means in [min x, max x], where a knot can be seen; of an even number of neurons the two middle ones are averaged. Neurons that
+    have died (a = b = 0) have no knot and are left out.
 
     Args:
         flow: a flow with `data` of dimension 1.
@@ -69,6 +78,7 @@ def knot_movement(flow: Any, t: Float[Array, ""], params: Params, start: Params)
     """
     x, now, first = _inputs(flow), _neurons(params)[0], _neurons(start)[0]
     inside = (first >= jnp.min(x)) & (first <= jnp.max(x))
+    inside &= ~_dead(params)
     movement = jnp.abs(now - first)
     lost = jnp.any(inside & jnp.isnan(movement))
     return jnp.where(lost, jnp.nan, jnp.nanmedian(jnp.where(inside, movement, jnp.nan)))

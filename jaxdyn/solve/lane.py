@@ -12,6 +12,8 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
@@ -187,10 +189,22 @@ def treats_kinks(flow: Any, settings: Settings, like: Params) -> tuple[type[Neur
         return None, f"plain stepping through kinks ({type(settings.controller).__name__} looks at absolute times)"
     if not callable(getattr(flow, "mobility", None)):
         return None, "plain stepping through kinks (the flow has no mobility(y))"
+    if _stands_still(flow, like):
+        return None, "plain stepping (no pre-activation moves)"
     neurons = getattr(flow, "neurons", None)
     if neurons is not None and eqx.filter_eval_shape(lambda f, y: f.neurons(y), flow, like) is not None:
         return NeuronKinks, "kinks located"
     return SwitchKinks, "kinks located, each ending a step"
+
+
+def _stands_still(flow: Any, like: Params) -> bool:
+    """Whether the only hidden layer's inner weights are all frozen."""
+    if getattr(flow, "neurons", None) is None or not callable(getattr(flow, "trainable", None)):
+        return False
+    with jax.ensure_compile_time_eval():
+        moves = jax.tree.map(lambda leaf, trains: np.full(leaf.shape, float(trains)), like, flow.trainable(like))
+        found = flow.neurons(moves)
+        return found is not None and not isinstance(found.inner, Tracer) and not np.any(found.inner)
 
 
 def has_kinks(flow: Any, like: Params) -> bool:
@@ -220,7 +234,7 @@ class Lane:
         self.has_last_stage = tableau is not None and tableau.fsal
         kinks = treats_kinks(flow, settings, like)[0]
         self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat)
-        self.has_kinks = has_kinks(flow, like)
+        self.has_kinks = has_kinks(flow, like) and not _stands_still(flow, like)
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
     def _field(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:
@@ -271,7 +285,7 @@ class Lane:
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
         norm = jnp.linalg.norm(y)
         conserved = self._conserved(y)
-        unlocated = _count(0 if self.kinks is not None or not self.has_kinks else -1)
+        unlocated = _count(-1 if self.kinks is None and self.has_kinks else 0)
         never = jnp.full_like(t0, jnp.nan)
         return LaneState(
             t=t0,

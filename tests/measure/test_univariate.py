@@ -48,6 +48,8 @@ def test_movement_is_nan_where_there_is_none_to_measure():
     start = made([-5.0, 0.0, 0.1, 0.2, 0.3])
     one_lost = start | {"b": start["b"].at[1].set(jnp.nan)}
     assert np.isnan(knot_movement(FLOW, 0.0, one_lost, start))
+    one_dead = start | {"a": start["a"].at[1].set(0.0), "b": start["b"].at[1].set(0.0)}
+    assert np.isfinite(knot_movement(FLOW, 0.0, one_dead, start))
     outsider_lost = start | {"b": start["b"].at[0].set(jnp.nan)}
     assert knot_movement(FLOW, 0.0, outsider_lost, start) == 0
 

@@ -185,7 +185,7 @@ class NeuronKinks:
         )
         same = Change(jnp.full(m, -2, state.slides.dtype), jnp.zeros(m, zero.dtype), jnp.zeros(m, bool), state.slides)
         found = (whole, same, after.multiplier, after.jump, after.weight, state.rate)
-        number, few = jnp.sum(hits), min(m, max(FEW, m // 4))
+        number, few = jnp.sum(hits), m if m <= 2 * FEW else max(FEW, m // 4)
         some = jnp.nonzero(hits, size=few, fill_value=m)[0]
         # loops of one turn or none: a condition would be computed for all lanes of a batch
         for which, here in ((some, number <= few), (jnp.arange(m), number > few))[: 2 if few < m else 1]:
