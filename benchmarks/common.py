@@ -16,11 +16,13 @@ import jax
 from jaxdyn import _platform
 
 
-def arguments(description: str) -> argparse.Namespace:
-    """`--quick` and `--json FILE`; float64 is switched on, and one device is used."""
+def arguments(description: str, figure: bool = False) -> argparse.Namespace:
+    """`--quick` and `--json FILE`, with `figure` also `--figure FILE`; float64 is switched on, and one device is used."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="end within a minute on two cores")
     parser.add_argument("--json", type=Path, help="write the figures and the machine's description here")
+    if figure:
+        parser.add_argument("--figure", type=Path, help="draw a figure here")
     jax.config.update("jax_enable_x64", True)
     return parser.parse_args()
 
@@ -31,9 +33,9 @@ def pin() -> None:
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def alternating_seconds(runs: Sequence[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median wall times of several things, run in turn; each is called once before to compile."""
-    for run in runs:
+def alternating_seconds(runs: Sequence[Callable[[], Any]], repeats: int, compiled: bool = False) -> list[float]:
+    """Median wall times of several things, run in turn; each is called once before to compile, unless they are `compiled`."""
+    for run in () if compiled else runs:
         jax.block_until_ready(run())
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):

@@ -18,24 +18,38 @@ OFF, ON, SLIDES = 0, 1, 2
 
 @dataclasses.dataclass
 class Network:
-    """f(x_i) = scale sum_j c_j act(w_j . x_i), and the loss sum_i l(f_i, y_i) by its derivative; a bias is a column of -1 in X."""
+    """f(x_i) = scale sum_j c_j act(w_j . x_i), and the loss sum_i l(f_i, y_i) by its derivative; a bias is a column of -1 in X.
+
+    The inner weights of one input move `mobility` times as fast as minus the gradient, the outer ones `outer_mobility` times; `decay` is
+    the weight decay.
+    """
 
     X: np.ndarray
     y: np.ndarray
     scale: float = 1.0
     slope: float = 0.0
     derivative: Callable = lambda f, y: f - y
+    mobility: np.ndarray | None = None
+    outer_mobility: float = 1.0
+    decay: float = 0.0
 
     def __post_init__(self):
         self.X, self.y = np.asarray(self.X, float), np.asarray(self.y, float)
-        # repeated samples have one pre-activation, and so one gate
-        self.rows, which = np.unique(self.X, axis=0, return_inverse=True)
-        self.which = which.reshape(-1)
+        self.mobility = np.ones(self.X.shape[1]) if self.mobility is None else np.asarray(self.mobility, float)
+        # samples that are repeated, or positive multiples of another, have one gate
+        rows, self.which, self.size = [], [], []
+        for x in self.X:
+            sizes = [x @ row / (row @ row) for row in rows]
+            same = [k for k, row in enumerate(rows) if sizes[k] > 0 and np.allclose(x, sizes[k] * row, rtol=1e-14, atol=0)]
+            self.which.append(same[0] if same else len(rows))
+            self.size.append(sizes[same[0]] if same else 1.0)
+            rows += [] if same else [x]
+        self.rows, self.size = np.asarray(rows), np.asarray(self.size)
 
     def residual(self, W, c, gates):
-        """The loss's derivative by the output at each distinct row, summed over its repetitions."""
+        """The loss's derivative by the output at each distinct row, summed over the samples that share it."""
         f = self.scale * (self.rows @ W.T * self.slopes(gates)) @ c
-        return np.bincount(self.which, self.derivative(f[self.which], self.y), len(self.rows))
+        return np.bincount(self.which, self.size * self.derivative(self.size * f[self.which], self.y), len(self.rows))
 
     def slopes(self, gates):
         return self.slope + (1 - self.slope) * gates
@@ -45,11 +59,15 @@ class Network:
         gates, R = np.where(slides, 0.0, gates), self.residual(W, c, gates)
         for j in np.flatnonzero(slides.any(axis=0)):
             S = np.flatnonzero(slides[:, j])
-            fixed = np.where(slides[:, j], 0.0, self.slopes(gates[:, j])) * R
-            held = -np.linalg.solve(self.rows[S] @ self.rows[S].T, self.rows[S] @ (self.rows.T @ fixed))
+            fixed = self.rows.T @ np.where(slides[:, j], 0.0, self.slopes(gates[:, j]) * R)
+            fixed += self.decay * W[j] / (self.scale * c[j]) if self.decay else 0.0
+            moves = self.mobility * self.rows[S]
+            held = -np.linalg.solve(moves @ self.rows[S].T, moves @ fixed)
             gates[S, j] = (held / R[S] - self.slope) / (1 - self.slope)
         pull = self.slopes(gates) * R[:, None]
-        return -self.scale * c[:, None] * (pull.T @ self.rows), -self.scale * (pull * (self.rows @ W.T)).sum(0), gates, R
+        dW = -self.scale * c[:, None] * (pull.T @ self.rows) - self.decay * W
+        dc = -self.scale * (pull * (self.rows @ W.T)).sum(0) - self.decay * c
+        return self.mobility * dW, self.outer_mobility * dc, gates, R
 
 
 def go_on(net: Network, W, c, gates, slides, j, near):
@@ -81,7 +99,17 @@ def go_on(net: Network, W, c, gates, slides, j, near):
     return *min(found, key=lambda way: (way[0][near] > 0).sum() + way[1][near].sum()), len(found)
 
 
-def solve(net: Network, W, c, t1: float, rtol: float = 1e-13) -> tuple[np.ndarray, np.ndarray, list]:
+def overdue(net: Network, W, c, gates, slides):
+    """The neurons whose gates are wrong already: an event at the very time of another's is not seen as a change of sign any more."""
+    dW, _, all_gates, R = net.velocity(W, c, gates, slides)
+    sign, size = np.where(gates > 0, 1.0, -1.0), 1 + np.abs(W).max(axis=1)
+    alive = (gates > 0).any(axis=0) | slides.any(axis=0) | (net.slope != 0)
+    gone = (sign * (net.rows @ W.T) <= 1e-13 * size) & (sign * (net.rows @ dW.T) < 0) & alive & ~slides
+    gone |= slides & ((all_gates < 0) | (all_gates > 1) | (c[None, :] * R[:, None] < 0))
+    return set(np.flatnonzero(gone.any(axis=0)).tolist())
+
+
+def solve(net: Network, W, c, t1: float, rtol: float = 1e-13, pieces: int = 50) -> tuple[np.ndarray, np.ndarray, list]:
     """Follows the flow.
 
     Args:
@@ -90,6 +118,7 @@ def solve(net: Network, W, c, t1: float, rtol: float = 1e-13) -> tuple[np.ndarra
         c: its outer weights, (neuron,).
         t1: end time.
         rtol: of DOP853.
+        pieces: a number of steps at least; a margin that dips below zero and returns within a step is not seen.
 
     Returns:
         W and c at t1, and the events: (time, neuron, distinct samples that slide from then on, in how many ways it could go on).
@@ -98,7 +127,7 @@ def solve(net: Network, W, c, t1: float, rtol: float = 1e-13) -> tuple[np.ndarra
     m, t, events = len(c), 0.0, []
     gates, slides = (net.rows @ W.T > 0) * 1.0, np.zeros((len(net.rows), m), bool)
     surface = lambda W, j: np.flatnonzero(np.abs(net.rows @ W[j]) <= 1e-9 * (1 + np.abs(W[j]).max()))  # noqa: E731
-    due = [j for j in range(m) if c[j] != 0 and (net.rows @ W[j] == 0).any()]
+    due, done = [j for j in range(m) if c[j] != 0 and (net.rows @ W[j] == 0).any()], set()
 
     def unpack(v):
         return v[:-m].reshape(m, -1), v[-m:]
@@ -109,6 +138,10 @@ def solve(net: Network, W, c, t1: float, rtol: float = 1e-13) -> tuple[np.ndarra
             W[j] -= np.linalg.lstsq(net.rows[near], net.rows[near] @ W[j], rcond=None)[0]
             gates[:, j], slides[:, j], ways = go_on(net, W, c, gates, slides, j, near)
             events.append((t, j, tuple(np.flatnonzero(slides[:, j]).tolist()), ways))
+        done.update(due)
+        due = sorted(overdue(net, W, c, gates, slides) - done)
+        if due:
+            continue
         if t >= t1:
             return W, c, events
         fixed, moving = gates.copy(), slides.copy()
@@ -140,10 +173,17 @@ def solve(net: Network, W, c, t1: float, rtol: float = 1e-13) -> tuple[np.ndarra
                 event.terminal, event.direction = True, -1.0
                 tests.append((place, event))
         run = solve_ivp(
-            field, (t, t1), np.concatenate([W.ravel(), c]), "DOP853", rtol=rtol, atol=1e-14, events=[e for _, e in tests], max_step=t1 / 50
+            field,
+            (t, t1),
+            np.concatenate([W.ravel(), c]),
+            "DOP853",
+            rtol=rtol,
+            atol=1e-14,
+            events=[e for _, e in tests],
+            max_step=t1 / pieces,
         )
         assert run.success, run.message
         t, (W, c) = run.t[-1], unpack(run.y[:, -1].copy())
-        due = sorted({place[2] for (place, _), times in zip(tests, run.t_events, strict=True) if len(times)})
+        due, done = sorted({place[2] for (place, _), times in zip(tests, run.t_events, strict=True) if len(times)}), set()
         if not due:
             t = t1

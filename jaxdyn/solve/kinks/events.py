@@ -18,6 +18,8 @@ POLISH = 0.1
 """How far the kink on the quartic may be from that on the cubic, of their distance to both ends of the step."""
 AMISS = 1e-9
 """A gate against the sign of a pre-activation of this size, relative to weights and inputs, is set right."""
+REPELS = 0.1
+"""Of its size at the start of the step: a jump that is smaller where a slide ends is taken to change its sign there."""
 NEVER = 2.0
 """A fraction that no step reaches."""
 
@@ -45,6 +47,7 @@ class Part(NamedTuple):
         jump0: see `KinkState`.
         jump1: see `KinkState`.
         normal: of the surfaces that they slide on, orthonormal in the metric.
+        dual: see `Frame`.
         metric: the mobility of the inner weights.
         tolerance: of the inner weights, the smallest of a neuron; None where a touch is never left out.
         least: what rounding makes of a pre-activation.
@@ -70,6 +73,7 @@ class Part(NamedTuple):
     jump0: Float[Array, "slot neuron"]
     jump1: Float[Array, "slot neuron"]
     normal: Float[Array, "slot input neuron"]
+    dual: Float[Array, "slot input neuron"]
     metric: Float[Array, "input neuron"]
     tolerance: Float[Array, " neuron"] | None
     least: Float[Array, " neuron"]
@@ -249,6 +253,13 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
         ambiguous=(dies & pushed) | (real & full & ~dies),
         jump=jump,
     )
+    # what a neuron slides on already may not hold it any longer: that is seen at the end of the step
+    alone, upset = jnp.all(part.slides < 0, axis=0), enters
+    for q in range(part.slides.shape[0]):
+        (m0, m1), (j0, j1) = (part.multiplier0[q], part.multiplier1[q]), (part.jump0[q], part.jump1[q])
+        held = m0 + s * (m1 - m0) + sign * jump * dot(part.dual[q], part.metric * row)
+        upset |= (part.slides[q] >= 0) & ((held < 0) | (held > j0 + s * (j1 - j0)))
+    until = jnp.where(upset & ~alone & (flips | enters), s, until)
     return event, jnp.where(real, until, 1.0)
 
 
@@ -278,10 +289,10 @@ def _exits(part: Part) -> list[Event]:
     for q, sample in enumerate(part.slides):
         m0, m1, j0, j1 = part.multiplier0[q], part.multiplier1[q], part.jump0[q], part.jump1[q]
         low, high = exit_times(part.some & (sample >= 0), m0, m1, j0, j1)
-        # where both ends are left at once the jump has changed its sign: the surface repels, and off is what has fewer samples on
-        repels = (low < NEVER) & (high < NEVER)
-        gate = jnp.where((high < NEVER) & ~repels, 1.0, 0.0).astype(m0.dtype)
-        s, no = jnp.minimum(low, high), jnp.zeros_like(repels)
+        s, no = jnp.minimum(low, high), jnp.zeros_like(low, bool)
+        # where both ends are left at once the jump changes its sign: the surface repels, and off is what has fewer samples on
+        repels = (low < NEVER) & (high < NEVER) & (jnp.abs(j0 + s * (j1 - j0)) <= REPELS * jnp.abs(j0))
+        gate = jnp.where((high < low) & ~repels, 1.0, 0.0).astype(m0.dtype)
         slot = jnp.full_like(sample, q)
         events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0)))
     return events

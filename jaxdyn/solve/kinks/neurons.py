@@ -68,8 +68,10 @@ class NeuronKinks:
         self.metric = self._weights(self.mobility)[0]
         self._transposed = jax.linear_transpose(lambda params: flow.neurons(params)[1:], unravel(flat))
         n, d = self.inputs.shape
-        self.slots = min(max(d - 1, 1), n, MAX_SLIDES)
-        self.fills = self.slots >= d - 1
+        # a ReLU neuron at zero weights is dead, a leaky one may go on from there
+        dead = flow.slopes[0] == 0
+        self.slots = min(max(d - 1, 1) if dead else d, n, MAX_SLIDES)
+        self.fills = dead and self.slots >= d - 1
 
     # a flat vector and its parts
 
@@ -110,6 +112,9 @@ class NeuronKinks:
         ratio = ratio.astype(y.dtype)
         inner = self._weights(y)[0]
         gates = (preactivations(self.inputs, inner) > 0).astype(y.dtype)
+        # samples that share a surface are on both sides of it, also where the start is on it
+        gates = jnp.where((group >= 0)[:, None], jnp.where((ratio > 0)[:, None], gates[group], 1 - gates[group]), gates)
+        gates = jnp.where(jnp.all(inner == 0, axis=0)[None, :], 0.0, gates).astype(y.dtype)
         slides = jnp.full((self.slots, inner.shape[1]), -1, group.dtype)
         none = jnp.zeros(slides.shape, y.dtype)
         weight = self._weight(self.flow.descent(self.unravel(y), gates)[1], group, ratio)
@@ -294,6 +299,7 @@ class NeuronKinks:
             jump0=j0,
             jump1=j1,
             normal=normal,
+            dual=dual,
             metric=metric,
             tolerance=None if tolerance is None else size,
             least=least,
@@ -358,11 +364,13 @@ class NeuronKinks:
         left = jnp.where(real, step.h * (tau - event.s), 0.0)
         push, squared = part.metric * free, dot(free, part.metric * free)
         z, jump, up = dot(row, inner), outer * weight, 2 * event.gate - 1
+        # what held a neuron that leaves, at its exit (zero, but where another kink has ended the slide) and at the end
         multiplier = jnp.zeros_like(z)
         for q in range(self.slots):
-            now = part.multiplier0[q] + tau * (part.multiplier1[q] - part.multiplier0[q])
-            edge = event.gate * (part.jump0[q] + tau * (part.jump1[q] - part.jump0[q]))
-            multiplier = jnp.where(event.slot == q, now - edge, multiplier)
+            for fraction in (event.s, tau):
+                now = part.multiplier0[q] + fraction * (part.multiplier1[q] - part.multiplier0[q])
+                edge = event.gate * (part.jump0[q] + fraction * (part.jump1[q] - part.jump0[q]))
+                multiplier += jnp.where(event.leaves & (event.slot == q), now - edge, 0.0)
         onto = jnp.where(squared > 0, 1 / jnp.where(squared > 0, squared, 1.0), 0.0)
         kinds = [flips, enters | rests, leaves]
         size = jnp.select(kinds, [-up * left * (event.jump + jump) / 2, -z * onto, multiplier * left / 2], 0.0)

@@ -27,6 +27,8 @@ FEW_SLIDES = 8
 MANY_SLIDES = 32
 ITERATIONS = 3
 """Of Newton's method for the fractions."""
+REPELS = 1e-3
+"""Of its size at the start of the step: a jump that is smaller when the slide ends is about to change its sign."""
 ROUNDING = 64
 """Of the precision times the largest switch: a switch nearer to zero has no sign."""
 
@@ -40,7 +42,8 @@ class SwitchState(eqx.Module):
         slides: the switches on whose surfaces the flow slides, -1 where a slot is free.
         shares: the slot of the slide on a switch's surface, -1 where there is none; repeated samples share a surface.
         fraction: how far the velocity is between that below the surface, 0, and that above it, 1.
-        jump: how much it jumps there, per unit of the surface's normal; the surface attracts while it is positive.
+        multiplier: what holds the flow on the surface, in units of `jump`; their quotient is the fraction.
+        jump: how much the velocity jumps there, per unit of the surface's normal; the surface attracts while it is positive.
         passed: how often each gate has changed or begun to slide.
     """
 
@@ -49,6 +52,7 @@ class SwitchState(eqx.Module):
     slides: Int[Array, " slot"]
     shares: Int[Array, " switch"]
     fraction: Float[Array, " slot"]
+    multiplier: Float[Array, " slot"]
     jump: Float[Array, " slot"]
     passed: Int[Array, " switch"]
 
@@ -141,7 +145,7 @@ class SwitchKinks:
             mine = jnp.where(state.shares >= 0, fraction[jnp.maximum(state.shares, 0)], 0.0)
             return state.below + mine * (1 - 2 * state.below)
 
-        def better(carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        def better(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             gates = mixed(carry[0])
             on = self._surfaces(y, gates, state.slides)
             ways = jnp.where(state.shares[None, :] == jnp.arange(self.slots)[:, None], 1 - 2 * state.below[None, :], 0.0)
@@ -149,18 +153,21 @@ class SwitchKinks:
             changes = jax.vmap(lambda way: jax.jvp(lambda g: self._raw(t, y, g), (gates,), (way,))[1])(ways)
             squared = jnp.sum(on.normal**2 * self._mobility(y)[None, :], axis=1)
             jump = -jnp.sum(on.normal * changes, axis=1) / jnp.where(squared > 0, squared, 1.0)
-            more = (on.inverse @ (on.normal @ velocity)) / jnp.where(jump != 0, jump, 1.0)
+            # of a jump next to zero the multiplier tells more than the fraction
+            multiplier = carry[0] * jump + on.inverse @ (on.normal @ velocity)
+            fraction = jnp.clip(multiplier / jnp.where(jump != 0, jump, 1.0), -1.0, 2.0)
             slides = state.slides >= 0
-            return jnp.where(slides, jnp.clip(carry[0] + more, -1.0, 2.0), 0.0), jnp.where(slides, jump, 0.0)
+            return jnp.where(slides, fraction, 0.0), jnp.where(slides, multiplier, 0.0), jnp.where(slides, jump, 0.0)
 
-        def found() -> tuple[Array, Array]:
-            carry = (state.fraction, state.jump)
+        def found() -> tuple[Array, Array, Array]:
+            carry = (state.fraction, state.multiplier, state.jump)
             for _ in range(ITERATIONS):
                 carry = better(carry)
             return carry
 
-        fraction, jump = self._where_any(state.slides, found, (state.fraction, state.jump))
-        return replace(state, gates=mixed(fraction).astype(self.dtype), fraction=fraction, jump=jump)
+        otherwise = (state.fraction, state.multiplier, state.jump)
+        fraction, multiplier, jump = self._where_any(state.slides, found, otherwise)
+        return replace(state, gates=mixed(fraction).astype(self.dtype), fraction=fraction, multiplier=multiplier, jump=jump)
 
     # what the solver asks for
 
@@ -169,7 +176,7 @@ class SwitchKinks:
         gates = (self._switches(y, None) > 0).astype(y.dtype)
         none = jnp.zeros(self.slots, y.dtype)
         counts = jnp.zeros(gates.size, jnp.result_type(int))
-        return SwitchState(gates, gates, jnp.full(self.slots, -1, counts.dtype), jnp.full_like(counts, -1), none, none, counts)
+        return SwitchState(gates, gates, jnp.full(self.slots, -1, counts.dtype), jnp.full_like(counts, -1), none, none, none, counts)
 
     def hold(self, state: SwitchState) -> PyTree:
         """What `field` needs to hold gates and slides."""
@@ -214,7 +221,8 @@ class SwitchKinks:
         )
 
         def go(carry: tuple) -> tuple:
-            return False, self._pass(t, state, step, s, slot, k, gate)
+            exit_ = self._refined(t, state, after, step, s, slot, gate)
+            return False, self._pass(t, state, step, jnp.where(slot < 0, s, exit_), slot, k, gate)
 
         return jax.lax.while_loop(lambda carry: carry[0], go, (active & (s < NEVER), (whole, after)))[1]
 
@@ -234,15 +242,29 @@ class SwitchKinks:
         when = jnp.where(state.shares < 0, 0.0, NEVER)
         s = apart(roots, z0, d0, z1, d1, middle, jnp.full_like(z0, 1.0) * least, when)[0]
         k = jnp.argmin(s)
-        ends_of = (state.fraction * state.jump, after.fraction * after.jump, state.jump, after.jump)
-        low, high = exit_times(slides >= 0, *ends_of)
+        low, high = exit_times(slides >= 0, state.multiplier, after.multiplier, state.jump, after.jump)
         leaves = jnp.minimum(low, high)
         slot = jnp.argmin(leaves)
         ends_slide = leaves[slot] < s[k]
         first = jnp.where(ends_slide, leaves[slot], s[k])
-        # where both ends are left at once the jump has changed its sign: the surface repels, and off is what has fewer gates on
-        gate = jnp.where((high[slot] < NEVER) & (low[slot] == NEVER), 1.0, 0.0).astype(self.dtype)
+        gate = jnp.where(high[slot] < low[slot], 1.0, 0.0).astype(self.dtype)
         return first, jnp.where(ends_slide, slot, -1), jnp.where(ends_slide, slides[slot], k).astype(slides.dtype), gate
+
+    def _refined(self, t: Array, state: SwitchState, after: SwitchState, step: Step, s: Array, slot: Array, gate: Array) -> Array:
+        """When a slide ends: by the parabola through what its linear estimate is found to be worth."""
+        assert step.dense is not None
+
+        def left(at: SwitchState) -> Array:
+            return jnp.where(gate > 0.5, at.jump - at.multiplier, at.multiplier)[slot]
+
+        s = jax.lax.stop_gradient(s)
+        inside = (s > 0) & (s < 1)
+        begin, here, end = (left(at) for at in (state, self._fractions(t, step.dense(s), state), after))
+        before = (here - begin) / jnp.where(inside, s, 1.0)
+        behind = (end - here) / jnp.where(inside, 1 - s, 1.0)
+        slope = before + s * (behind - before)
+        better = s - here / jnp.where(slope != 0, slope, 1.0)
+        return jax.lax.stop_gradient(jnp.where(inside & (better > 0) & (better < 1), better, s))
 
     def _pass(self, t: Array, state: SwitchState, step: Step, s: Array, slot: Array, k: Array, gate: Array) -> tuple[Passage, SwitchState]:
         """The step up to its kink, and how it goes on from there."""
@@ -260,10 +282,14 @@ class SwitchKinks:
         low, high = (jnp.where(mine, side, gates).astype(self.dtype) for side in (below, 1 - below))
         normal = self._normals(y, gates, k[None])[0]
         along = self._along(y, gates, slides, self._mobility(y) * normal)
-        held = jnp.sum(normal * along) <= DEPENDENT * jnp.sum(normal**2 * self._mobility(y))
+        squared = jnp.sum(normal**2 * self._mobility(y))
+        held = jnp.sum(normal * along) <= DEPENDENT * squared
         off, on = (jnp.sum(normal * self._along(y, g, slides, self._raw(t, y, g))) for g in (low, high))
         attracts, full = (off > 0) & (on < 0), jnp.all(slides >= 0)
         enters = crosses & attracts & ~full & ~held
+        # where both ends of [0, 1] are left at once the surface begins to repel, and off is what has fewer gates on
+        repels = ~crosses & (jnp.abs(off - on) <= REPELS * squared * jnp.abs(state.jump[slot]))
+        gate = jnp.where(repels, 0.0, gate)
         goes_up = jnp.where(crosses, (state.below[k] < 0.5) & ~enters & ~(attracts & held), gate > 0.5)
         place = jnp.argmax(slides < 0)
         here = (slots == place) & enters
@@ -273,6 +299,7 @@ class SwitchKinks:
             slides=jnp.where(here, k, slides).astype(state.slides.dtype),
             shares=jnp.where(mine, jnp.where(enters, place, -1), state.shares).astype(state.shares.dtype),
             fraction=jnp.where(here, off / jnp.where(enters, off - on, 1.0), jnp.where(slides >= 0, state.fraction, 0.0)),
+            multiplier=state.multiplier,
             jump=state.jump,
             passed=state.passed + mine,
         )
@@ -287,7 +314,7 @@ class SwitchKinks:
             reach=tau,
             num_kinks=count(jnp.asarray(True)),
             num_slides=count(enters),
-            num_ambiguous=count((~crosses & (off < 0) & (on > 0)) | (crosses & attracts & full)),
+            num_ambiguous=count(repels | (crosses & attracts & full)),
             last=tau,
             evaluations=count(jnp.asarray(4)),
         )
