@@ -16,6 +16,7 @@ FORMULAS = {
     "square": lambda f, y: 0.5 * sum((u - v) ** 2 for u, v in zip(f, y, strict=True)),
     "mean_square": lambda f, y: 0.5 * sum((u - v) ** 2 for u, v in zip(f, y, strict=True)) / len(f),
     "logistic": lambda f, y: sum(math.log(1 + math.exp(-u * v)) for u, v in zip(f, y, strict=True)),
+    "hinge": lambda f, y: sum(max(0.0, 1 - u * v) for u, v in zip(f, y, strict=True)),
     "exponential": lambda f, y: sum(math.exp(-u * v) for u, v in zip(f, y, strict=True)),
 }
 
@@ -32,6 +33,13 @@ def test_value_gradient_and_lookup(name):
         step = h * np.eye(4)[j]
         expected = (FORMULAS[name](F + step, Y) - FORMULAS[name](F - step, Y)) / (2 * h)
         np.testing.assert_allclose(gradient[j], expected, rtol=1e-8, atol=1e-9)
+
+
+def test_hinge_with_gates_is_linear_in_the_outputs():
+    f, y, gates = jnp.asarray(F), jnp.asarray(Y), jnp.array([1.0, 0.5, 1.0, 0.0])
+    np.testing.assert_allclose(losses.hinge.gated(f, y, gates), 0.7 * 1 + 0.5 * (1 - 1.2) + 3.0, rtol=1e-14)
+    signs = (losses.hinge.switches(f, y) > 0).astype(float)
+    np.testing.assert_allclose(losses.hinge.gated(f, y, signs), losses.hinge(f, y), rtol=1e-14)
 
 
 def test_time_differs_by_the_number_of_samples():
