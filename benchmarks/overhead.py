@@ -2,7 +2,8 @@
 
 Peer: the bare field, evaluated for the whole batch in a compiled loop, times the six evaluations that a step of Tsit5 needs (the seventh
 stage is the next step's first). The sweep's time is all of it: steps, step-size control, records by dense output, certificate (loss and
-conserved quantities after every step), refilling, the host's loop, the Dataset; compilation apart, one core.
+conserved quantities after every step), refilling, the host's loop, the Dataset; compilation apart, one core. Kinks are
+stepped over plainly; what it costs to locate them is in benchmarks/kinks.py.
 
     python -m benchmarks.overhead [--quick] [--json FILE]
 
@@ -49,7 +50,8 @@ def measure(flow: jd.flows.GradientFlow, batch: int, repeats: int, lanes: int, t
     found = {}
 
     def sweep() -> None:
-        found["ds"] = jd.sweep(flow, lanes, t1=t1, rtol=1e-4, width=batch, devices=jax.devices()[:1], progress=False)
+        how = {"t1": t1, "rtol": 1e-4, "locate_kinks": False}
+        found["ds"] = jd.sweep(flow, lanes, **how, width=batch, devices=jax.devices()[:1], progress=False)
 
     count = 500
     field, step = alternating_seconds([field_run(flow, batch, count), sweep], repeats)
