@@ -286,6 +286,9 @@ class Lane:
         norm = jnp.linalg.norm(y)
         conserved = self._conserved(y)
         unlocated = _count(-1 if self.kinks is None and self.has_kinks else 0)
+        ambiguous = unlocated
+        if self.kinks is not None:
+            ambiguous = self.kinks.ambiguous_start(y, kinks, velocity).astype(unlocated.dtype)
         never = jnp.full_like(t0, jnp.nan)
         return LaneState(
             t=t0,
@@ -312,7 +315,7 @@ class Lane:
                 largest_norm=norm,
                 num_kinks=unlocated,
                 num_slides=unlocated,
-                num_ambiguous_kinks=unlocated,
+                num_ambiguous_kinks=ambiguous,
                 first_kink=never,
                 last_kink=never,
             ),

@@ -132,6 +132,7 @@ def test_a_hinge_loss_by_hand():
     assert "each ending a step" in sol.method
 
 
+@pytest.mark.slow
 def test_reduced_coordinates_give_the_same_function():
     """The flow in (r, theta), whose mobility depends on the state, against the full flow with kinks located all at once."""
     data = jd.data.sinusoid(n=6)
@@ -144,6 +145,7 @@ def test_reduced_coordinates_give_the_same_function():
     assert a.certificate.num_kinks == b.certificate.num_kinks > 0
 
 
+@pytest.mark.slow
 def test_both_ways_agree():
     """The same two-layer network, one kink at a time and all kinks of a step at once."""
 

@@ -49,3 +49,14 @@ def test_a_start_on_the_surface_of_opposite_samples():
     """Of samples x and -x one is on, on either side."""
     found, _, _ = errors([(-1.0, 0), (1.0, 0), (1.0, 1.0)], [0.5, 2.0, 1.0], [[0.0, 0.3]], [0.3], 3.0)
     assert np.all(found <= 10)
+
+
+@pytest.mark.parametrize(("y", "a", "ways"), [((2.0, -1.0), (0.0, 0.3), 2), ((-2.0, -1.0), (0.0, 0.3), 1), ((1.0, -1.0), (0.0, 0.0), 2)])
+def test_a_start_from_which_there_are_several_ways(y, a, ways):
+    """Both sides lead away from the first surface; a sample pushes away from zero weights: flagged. A surface that attracts: not."""
+    x = np.array([(1.0, 0.0), (1.0, 1.0)])
+    flow = jd.flows.GradientFlow(jd.models.TwoLayer(1, 2, bias=False, scaling="one"), jd.losses.square, jd.data.points(x, np.array(y)))
+    sol = jd.solve(flow, {"a": jnp.array([a]), "c": jnp.array([0.3])}, t1=0.1, rtol=1e-8, record=2)
+    events = piecewise.solve(piecewise.Network(x, np.array(y)), [a], [0.3], 0.1)[2]
+    assert (events[0][3] > 1) == (ways > 1)
+    assert (int(sol.certificate.num_ambiguous_kinks) > 0) == (ways > 1)

@@ -120,6 +120,27 @@ class NeuronKinks:
         weight = self._weight(self.flow.descent(self.unravel(y), gates)[1], group, ratio)
         return KinkState(gates, slides, none, none, weight, group, ratio, jnp.zeros_like(slides[0]), jnp.zeros((), y.dtype))
 
+    def ambiguous_start(self, y: Float[Array, " param"], state: KinkState, velocity: Float[Array, " param"]) -> Int[Array, ""]:
+        """At how many kinks the start stands from which the solution is not unique: surfaces that repel, zero weights that are pushed away.
+
+        Args:
+            y: the start.
+            state: what `start` made of it.
+            velocity: the field there.
+
+        Returns:
+            A count.
+        """
+        (inner, outer), moving = self._weights(y), self._weights(velocity)[0]
+        z, rate = (preactivations(self.inputs, w) for w in (inner, moving))
+        first = (state.group == jnp.arange(state.group.size, dtype=state.group.dtype))[:, None]
+        jump = outer[None, :] * state.weight[:, None]
+        rise = jump * ((self.inputs**2) @ self.metric)
+        off = rate + jnp.where(state.gates > 0.5, rise, 0.0)
+        zero = jnp.all(inner == 0, axis=0)[None, :]
+        repels = first & (z == 0) & jnp.where(zero, (jump < 0) & (rise != 0), (off < 0) & (off - rise > 0))
+        return jnp.sum(jnp.where(zero, jnp.any(repels, axis=0)[None, :] & (jnp.arange(z.shape[0]) == 0)[:, None], repels))
+
     def at_rest(self, y: Float[Array, " param"]) -> KinkState:
         """Gates and slides as parameters alone tell them: a neuron slides where a pre-activation is zero up to rounding."""
         state, inner = self.start(y), self._weights(y)[0]
@@ -326,9 +347,9 @@ class NeuronKinks:
         passage, change, new, error = self._try(t, state, after, step, on, which, part, event, row, free, tau)
         size = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
         size = jax.lax.stop_gradient(size)
-        reach = begin + (tau - begin) * jnp.sqrt(AIM / jnp.maximum(size, AIM))
+        reach = begin + (tau - begin) * jnp.where(passage.good, jnp.sqrt(AIM / jnp.maximum(size, AIM)), AIM)
         rate = size * _ratio(limit - begin, (tau - begin) ** 2 * step.h * drift)
-        passage = replace(passage, good=(size <= SHARE) | at_first, reach=reach)
+        passage = replace(passage, good=((size <= SHARE) & passage.good) | at_first, reach=reach)
         rate = jnp.where((tau > begin) & jnp.isfinite(rate), rate, state.rate)
         return passage, change, new.multiplier, new.jump, new.weight, jax.lax.stop_gradient(rate)
 
@@ -377,7 +398,7 @@ class NeuronKinks:
         moved = jnp.where(dies[None, :], -inner, size[None, :] * push)
         change = self._changed(state, event, which, flips | rests | enters | leaves, enters, leaves, dies)
         new = replace(state, gates=apart(self._set, state, change), slides=change.slides)
-        acts = apart(self._activations_change, part, new.gates[:, jnp.minimum(which, m - 1)], inner, moved)
+        acts, late = apart(self._activations_change, part, new.gates[:, jnp.minimum(which, m - 1)], inner, moved)
         since = jnp.where(real, tau - event.s, 0.0)
 
         scatter = lambda rows: jnp.zeros((rows.shape[0], m), y.dtype).at[:, which].set(rows, mode="drop")  # noqa: E731
@@ -402,7 +423,8 @@ class NeuronKinks:
             y=end,
             velocity=self._held(raw, now_on),
             shift=Shift(tau, begin, tau - begin - since, moved, halved, more),
-            good=jnp.asarray(True),
+            # a kink that these have brought on is seen a step late, unless it is of no account
+            good=jnp.all(~real | (late * jnp.abs(outer) * left <= (jnp.inf if part.tolerance is None else part.tolerance))),
             reach=tau,
             num_kinks=count(real),
             num_slides=count(enters),
@@ -412,11 +434,15 @@ class NeuronKinks:
         )
         return passage, change, self._with_multipliers(new, end, raw, residual, now_on), more + own
 
-    def _activations_change(self, part: Part, gates: Array, inner: Array, moved: Array) -> Array:
-        """What new gates and a displacement make of the activations of some neurons, at all samples."""
+    def _activations_change(self, part: Part, gates: Array, inner: Array, moved: Array) -> tuple[Array, Array]:
+        """What new gates and a displacement make of some neurons: the change of activations, and the jumps of kinks that it brought on."""
         before, after = (preactivations(self.inputs, w) for w in (inner, inner + moved))
         low, high = self.flow.slopes
-        return low * (after - before) + (high - low) * (gates * after - part.gates * before)
+        acts = low * (after - before) + (high - low) * (gates * after - part.gates * before)
+        sign = jnp.where(gates > 0.5, 1.0, -1.0).astype(after.dtype)
+        brought = (sign * after < -part.least[None, :]) & (sign * before >= 0) & (gates == part.gates)
+        weight = jnp.abs(part.weight1[part.group]) * jnp.max(jnp.abs(self.inputs), axis=1)
+        return acts, jnp.max(jnp.where(brought, weight[:, None], 0.0), axis=0)
 
     def _changed(self, state: KinkState, event: Event, which: Array, sets: Array, enters: Array, leaves: Array, dies: Array) -> Change:
         m = self.metric.shape[1]

@@ -178,6 +178,10 @@ class SwitchKinks:
         counts = jnp.zeros(gates.size, jnp.result_type(int))
         return SwitchState(gates, gates, jnp.full(self.slots, -1, counts.dtype), jnp.full_like(counts, -1), none, none, none, counts)
 
+    def ambiguous_start(self, y: Float[Array, " param"], state: SwitchState, velocity: Float[Array, " param"]) -> Int[Array, ""]:
+        """Not looked for here: a start has each switch at zero off, as it would be without location."""
+        return jnp.zeros((), jnp.result_type(int))
+
     def hold(self, state: SwitchState) -> PyTree:
         """What `field` needs to hold gates and slides."""
         return state.gates, state.slides
