@@ -96,12 +96,12 @@ def test_a_surface_that_turns_repelling(t1):
         ([(1, 0), (-1, 1)], (-2, 1), (0, 0.3), 0.3, (0, 0, 0), [[0], [1]], [[-1]]),
         ([(1, 0), (1, 1)], (-2, 1), (0, 0.3), 0.0, (1, 1, 0), [[0], [1]], [[0]]),
         ([(1, 0), (1, 1)], (-2, 1), (0.1, 0.3), 0.0, (1, 1, 0), [[0], [1]], [[0]]),
-        ([(1, 0), (1, 1)], (-2, 1), (0, 0), 0.3, (0, 0, 0), [[0], [0]], [[-1]]),
+        ([(1, 0), (1, 1)], (-2, 1), (0, 0), 0.3, (0, 0, 1), [[0], [0]], [[-1]]),
     ],
     ids=["slides", "turns on", "stays off", "slides, c = 0", "off the surface, c = 0", "w = 0"],
 )
 def test_started_on_a_surface_or_at_zero(x, y, w, c, expected, gates, slides):
-    """The judge tries all ways to go on; from w = 0 it takes that of relu'(0) = 0, where nothing ever moves."""
+    """The judge tries all ways to go on; from w = 0 it takes that of relu'(0) = 0, where nothing moves (flagged)."""
     problem = neuron(x, y, w, c, 2.0)
     params, kinks, certificate = solved(problem)
     assert error(params, problem.truth[0]) <= 10 * RTOL
