@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, PyTree
 
 from ..measure import sliding_gates
-from ..solve import Certificate, evaluate
+from ..solve import Certificate, evaluate, neurons_of
 from ..store import Column
 from .batch import Pool, Problem, Results, per_device, pool_shapes
 from .shapes import once
@@ -87,7 +87,7 @@ def gates_of(flow: Any, params: PyTree) -> Array | None:
     z = None if own is None else own(params)
     if z is None:
         return None
-    if getattr(flow, "neurons", None) is not None and flow.neurons(params) is not None:
+    if neurons_of(flow, params) is not None:
         slides = sliding_gates(flow, jnp.zeros(()), params)
         return jnp.where(jnp.isfinite(slides), slides, z > 0).astype(jnp.float32)
     return jnp.concatenate([(layer > 0).astype(jnp.float32) for layer in jax.tree.leaves(z)], axis=-1)

@@ -1,7 +1,7 @@
 """Gradient flow of an empirical loss, for any network given as a pure function."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,18 +13,7 @@ from .._types import Params, as_leaf
 from ..data import Samples
 from ..models import Neurons, trainable
 from .base import AbstractFlow
-
-
-class Gates(NamedTuple):
-    """The gates of a flow.
-
-    Attributes:
-        model: those of its pre-activations, shaped like these; None for a model without kinks.
-        loss: those of its loss, one a sample; None for a loss without kinks.
-    """
-
-    model: PyTree | None
-    loss: Float[Array, " sample"] | None
+from .gates import Gates, gated_loss, has_loss_kinks
 
 
 class GradientFlow(AbstractFlow):
@@ -149,7 +138,7 @@ class GradientFlow(AbstractFlow):
 
     def loss_of_outputs(self, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, ""]:
         """The data's part of the loss as a function of the outputs; its own gates held where they are given."""
-        return self.loss_function(f, self.data.y) if gates is None else self.loss_function.gated(f, self.data.y, gates)
+        return gated_loss(self.loss_function, f, self.data.y, gates)
 
     def trainable(self, y: Params) -> PyTree:
         """Which leaves move.
@@ -256,13 +245,11 @@ class GradientFlow(AbstractFlow):
         Returns:
             `Gates` of numbers whose signs are the gates; None for a flow without kinks.
         """
-        loss_switches = getattr(self.loss_function, "switches", None)
-        if not self._gated and loss_switches is None:
+        kinked: Any = self.loss_function if has_loss_kinks(self.loss_function) else None
+        if not self._gated and kinked is None:
             return None
-        model_gates = None if gates is None else gates.model
-        return Gates(
-            self.preactivations(y, model_gates), None if loss_switches is None else loss_switches(self.outputs(y, model_gates), self.data.y)
-        )
+        held = None if gates is None else gates.model
+        return Gates(self.preactivations(y, held), None if kinked is None else kinked.switches(self.outputs(y, held), self.data.y))
 
     def neurons(self, y: Params) -> Neurons | None:
         """The model's only hidden layer on the samples; None for a flow without kinks, of another shape, or with kinks in its loss.
@@ -274,7 +261,7 @@ class GradientFlow(AbstractFlow):
             What the model returns.
         """
         own = getattr(self.model, "neurons", None)
-        smooth = getattr(self.loss_function, "switches", None) is None
+        smooth = not has_loss_kinks(self.loss_function)
         return own(y, self.data.x) if self._gated and smooth and own is not None else None
 
     def mobility(self, y: Params) -> Params:

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..data import Samples
 from .base import AbstractFlow
-from .gradient import Gates
+from .gates import Gates, gated_loss, has_loss_kinks
 
 Reduced = dict[str, Float[Array, " hidden"]]
 
@@ -119,7 +119,7 @@ class ReducedFlow(AbstractFlow):
 
     def loss_of_outputs(self, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, ""]:
         """The loss as a function of the outputs; its own gates held where they are given."""
-        return self.loss_function(f, self.data.y) if gates is None else self.loss_function.gated(f, self.data.y, gates)
+        return gated_loss(self.loss_function, f, self.data.y, gates)
 
     def loss(self, y: Reduced) -> Float[Array, ""]:
         """The loss on the samples."""
@@ -174,9 +174,10 @@ class ReducedFlow(AbstractFlow):
         Returns:
             `Gates` of numbers whose signs are the gates.
         """
-        own = getattr(self.loss_function, "switches", None)
         f = self.outputs(y, None if gates is None else gates.model)
-        return Gates(self._features(y["theta"]), None if own is None else own(f, self.data.y))
+        return Gates(
+            self._features(y["theta"]), self.loss_function.switches(f, self.data.y) if has_loss_kinks(self.loss_function) else None
+        )
 
     def trainable(self, y: Reduced) -> dict[str, bool]:
         """Everything but the imbalance."""

@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Params
-from ..solve import NeuronKinks
+from ..solve import NeuronKinks, neurons_of
 
 
 def sliding_gates(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "sample hidden"]:
@@ -30,7 +30,7 @@ def sliding_gates(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array
     Reference:
         Filippov (1988), Differential equations with discontinuous righthand sides, section 4; docs/kinks.md.
     """
-    if getattr(flow, "neurons", None) is None or flow.neurons(params) is None:
+    if neurons_of(flow, params) is None:
         raise ValueError("sliding is measured for (leaky) ReLU networks with one hidden layer and a smooth loss; see solution.state.kinks.")
     flat, unravel = ravel_pytree(params)
     state = NeuronKinks(flow, unravel, jnp.zeros_like(flat)).at_rest(flat)

@@ -9,25 +9,17 @@ from .._types import Params
 from ._network import innermost
 
 
-def _neurons(params: Params) -> tuple[Float[Array, " hidden"], Float[Array, " hidden"]]:
-    # knots, and weights |c| |w| with w = (a, b)
+def _neurons(params: Params) -> tuple[Float[Array, " hidden"], Float[Array, " hidden"], Bool[Array, " hidden"]]:
+    # knots, weights |c| |w| with w = (a, b), and whether w = 0
     if isinstance(params, dict) and set(params) == {"now", "start"}:
         params = params["now"]
     if isinstance(params, dict) and {"r", "theta"} <= set(params):
-        return jnp.tan(params["theta"]), jnp.abs(params["r"])
+        return jnp.tan(params["theta"]), jnp.abs(params["r"]), params["r"] == 0
     fits = isinstance(params, dict) and {"a", "b", "c"} <= set(params) and jnp.ndim(params["a"]) == 2 and params["a"].shape[1] == 1
     if not fits:
         raise ValueError("knots need a univariate two-layer network with bias: take jaxdyn.models.TwoLayer(width, dim=1, bias=True).")
     a, b, c = params["a"][:, 0], params["b"], params["c"]
-    return b / a, jnp.abs(c) * jnp.hypot(a, b)
-
-
-def _dead(params: Params) -> Bool[Array, " hidden"]:
-    if isinstance(params, dict) and set(params) == {"now", "start"}:
-        params = params["now"]
-    if isinstance(params, dict) and {"r", "theta"} <= set(params):
-        return params["r"] == 0
-    return (params["a"][:, 0] == 0) & (params["b"] == 0)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return b / a, jnp.abs(c) * jnp.hypot(a, b), (a == 0) & (b == 0)
 
 
 def _inputs(flow: Any) -> Float[Array, " sample"]:
@@ -76,9 +68,9 @@ def knot_movement(flow: Any, t: Float[Array, ""], params: Params, start: Params)
     Reference:
         Williams et al. (2019), arXiv 1906.07842, the experiments.
     """
-    x, now, first = _inputs(flow), _neurons(params)[0], _neurons(start)[0]
+    x, (now, _, dead), first = _inputs(flow), _neurons(params), _neurons(start)[0]
     inside = (first >= jnp.min(x)) & (first <= jnp.max(x))
-    inside &= ~_dead(params)
+    inside &= ~dead
     movement = jnp.abs(now - first)
     lost = jnp.any(inside & jnp.isnan(movement))
     return jnp.where(lost, jnp.nan, jnp.nanmedian(jnp.where(inside, movement, jnp.nan)))
@@ -108,6 +100,6 @@ def weight_near_samples(
         Williams et al. (2019), arXiv 1906.07842, the experiments.
     """
     x = _inputs(flow)
-    knot, weight = _neurons(params)
+    knot, weight, _ = _neurons(params)
     near = jnp.min(jnp.abs(knot[:, None] - x[None, :]), axis=1) <= radius
     return jnp.sum(jnp.where(near, weight, jnp.zeros_like(weight))) / jnp.sum(weight)

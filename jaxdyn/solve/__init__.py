@@ -27,3 +27,4 @@ from .settings import make_settings as make_settings
 from .solution import Solution as Solution
 from .solve import load_solution as load_solution
 from .solve import solve as solve
+from .treatment import neurons_of as neurons_of

@@ -12,16 +12,15 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._types import Params
 from .explicit import explicit_step
-from .kinks import Cut, KinkState, NeuronKinks, Passage, Shift, Step, SwitchKinks, SwitchState
+from .kinks import Cut, KinkState, Passage, Shift, Step, SwitchState
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
+from .treatment import is_shift_invariant, treatment
 
 MAX_REJECTIONS = 30
 """Rejections in a row after which a step counts as too small: each divides the step by up to 5."""
@@ -165,61 +164,6 @@ def _counts_evaluations(solver: dfx.AbstractSolver) -> tuple[int, int]:
     return -1, -1
 
 
-def is_shift_invariant(controller: dfx.AbstractStepSizeController) -> bool:
-    """Whether a controller looks at step lengths only, so that each step may start at local time 0."""
-    return type(controller) in (dfx.PIDController, dfx.ConstantStepSize)
-
-
-def treats_kinks(flow: Any, settings: Settings, like: Params) -> tuple[type[NeuronKinks] | type[SwitchKinks] | None, str]:
-    """How the kinks of a flow are located, and that in words.
-
-    Args:
-        flow: the flow.
-        settings: how to solve it.
-        like: its parameters, or their shapes.
-
-    Returns:
-        The class that does it, None where the flow is stepped plainly; and what to say of it.
-    """
-    if not has_kinks(flow, like):
-        return None, "plain stepping"
-    if not settings.locate_kinks:
-        return None, "plain stepping through kinks, as asked"
-    if not is_shift_invariant(settings.controller):
-        return None, f"plain stepping through kinks ({type(settings.controller).__name__} looks at absolute times)"
-    if not callable(getattr(flow, "mobility", None)):
-        return None, "plain stepping through kinks (the flow has no mobility(y))"
-    if _stands_still(flow, like):
-        return None, "plain stepping (no pre-activation moves)"
-    neurons = getattr(flow, "neurons", None)
-    if neurons is not None and eqx.filter_eval_shape(lambda f, y: f.neurons(y), flow, like) is not None:
-        return NeuronKinks, "kinks located"
-    return SwitchKinks, "kinks located, each ending a step"
-
-
-def _stands_still(flow: Any, like: Params) -> bool:
-    """Whether the only hidden layer's inner weights are all frozen."""
-    if getattr(flow, "neurons", None) is None or not callable(getattr(flow, "trainable", None)):
-        return False
-    with jax.ensure_compile_time_eval():
-        moves = jax.tree.map(lambda leaf, trains: np.full(leaf.shape, float(trains)), like, flow.trainable(like))
-        found = flow.neurons(moves)
-        return found is not None and not isinstance(found.inner, Tracer) and not np.any(found.inner)
-
-
-def has_kinks(flow: Any, like: Params) -> bool:
-    """Whether a flow has switches.
-
-    Args:
-        flow: the flow.
-        like: its parameters, or their shapes.
-
-    Returns:
-        False where it offers none.
-    """
-    return getattr(flow, "switches", None) is not None and eqx.filter_eval_shape(lambda f, y: f.switches(y), flow, like) is not None
-
-
 class Lane:
     """The integration of one flow under some settings; made inside a trace, holds no state of its own."""
 
@@ -232,9 +176,8 @@ class Lane:
         self.term = dfx.ODETerm(cast(Any, self._field))
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
-        kinks = treats_kinks(flow, settings, like)[0]
+        kinks, _, self.ignores_kinks = treatment(flow, settings.locate_kinks, settings.controller, like)
         self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat)
-        self.has_kinks = has_kinks(flow, like) and not _stands_still(flow, like)
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
     def _field(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:
@@ -285,7 +228,7 @@ class Lane:
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
         norm = jnp.linalg.norm(y)
         conserved = self._conserved(y)
-        unlocated = _count(-1 if self.kinks is None and self.has_kinks else 0)
+        unlocated = _count(-1 if self.ignores_kinks else 0)
         ambiguous = unlocated
         if self.kinks is not None:
             ambiguous = self.kinks.ambiguous_start(y, kinks, velocity).astype(unlocated.dtype)

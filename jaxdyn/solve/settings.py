@@ -13,8 +13,9 @@ from jax.core import Tracer
 
 from .._platform import check_tolerance, default_rtol
 from .._types import Params, as_leaf
-from .lane import Settings, is_shift_invariant, treats_kinks
+from .lane import Settings
 from .rules import AbstractStopRule, StopWhen
+from .treatment import is_shift_invariant, treatment
 
 DEFAULT_MAX_STEPS = 1_000_000
 
@@ -269,4 +270,5 @@ def describe_method(flow: Any, settings: Settings, like: Params) -> str:
     while controller is not None:
         names.append(type(controller).__name__)
         controller = getattr(controller, "controller", None)
-    return f"{type(settings.solver).__name__}, {' of '.join(names)}, {treats_kinks(flow, settings, like)[1]}"
+    kinks = treatment(flow, settings.locate_kinks, settings.controller, like).words
+    return f"{type(settings.solver).__name__}, {' of '.join(names)}, {kinks}"

@@ -28,6 +28,7 @@ def blocks(page: Path) -> list[str]:
     return ["\n" * text[: match.start(1)].count("\n") + match[1] for match in BLOCK.finditer(text)]
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax.random as jr
 import numpy as np
+import pytest
 from ensemble_flows import HOW, ONE, Net, assert_lane_is, decay, net_flow, solved
 
 import jaxdyn as jd
@@ -52,6 +53,7 @@ def test_axes_of_the_solve():
     assert ds["atol"].dims == ("rtol",) and ds["atol"].values.tolist() == [1e-6, 1e-9]
 
 
+@pytest.mark.ci_slow
 def test_shapes_that_differ_are_padded_and_not_cut():
     """Width, data and activation together need a compilation each, with NaN beyond the smaller shapes; a new penalty needs none."""
     data = [jd.data.sinusoid(n=4), jd.data.square_wave(n=6, periods=1.5)]

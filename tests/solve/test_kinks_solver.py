@@ -61,6 +61,7 @@ def test_a_lane_located_goes_not_on_without(paused):
         jd.solve(PROBLEM.flow, paused, t1=4.0, record=2, locate_kinks=False)
 
 
+@pytest.mark.ci_slow
 def test_a_sweep_is_solve():
     """Each lane of a batch, whose others have their kinks at other times (measured: to 7e-12, as step sizes follow rounding)."""
     flow, seeds = PROBLEM.flow, 6

@@ -13,16 +13,17 @@ RTOLS = (1e-4, 1e-6, 1e-8)
 
 
 def layers(v, X, shapes, gates):
-    """Pre-activations of each layer and outputs, the weights (out, in) of each layer after one another in v."""
-    h, zs, place, at = X, [], 0, 0
+    """Weights (out, in) of each layer, which v has after one another, its inputs, the gates and pre-activations of hidden ones; outputs."""
+    weights, inputs, masks, zs, place, at = [], [X], [], [], 0, 0
     for out, inside in shapes:
-        w = v[at : at + out * inside].reshape(out, inside)
+        weights.append(v[at : at + out * inside].reshape(out, inside))
         at += out * inside
-        z = h @ w.T
+        z = inputs[-1] @ weights[-1].T
         if out == 1:
-            return zs, z[:, 0]
+            return weights, inputs, masks, zs, z[:, 0]
         zs.append(z)
-        h = z * gates[place : place + z.size].reshape(z.shape)
+        masks.append(gates[place : place + z.size].reshape(z.shape))
+        inputs.append(z * masks[-1])
         place += z.size
     raise AssertionError
 
@@ -31,19 +32,10 @@ def deep(X, y, shapes):
     """Switches and field of 1/2 sum (f - y)^2, backpropagated by hand."""
 
     def switches(v, gates):
-        return np.concatenate([z.ravel() for z in layers(v, X, shapes, gates)[0]])
+        return np.concatenate([z.ravel() for z in layers(v, X, shapes, gates)[3]])
 
     def field(v, gates):
-        zs, f = layers(v, X, shapes, gates)
-        masks, place = [], 0
-        for z in zs:
-            masks.append(gates[place : place + z.size].reshape(z.shape))
-            place += z.size
-        inputs = [X, *(z * mask for z, mask in zip(zs, masks, strict=True))]
-        weights, at = [], 0
-        for out, inside in shapes:
-            weights.append(v[at : at + out * inside].reshape(out, inside))
-            at += out * inside
+        weights, inputs, masks, _, f = layers(v, X, shapes, gates)
         back, found = (f - y)[:, None], []
         for k in reversed(range(len(shapes))):
             found.append((back.T @ inputs[k]).ravel())
@@ -93,7 +85,7 @@ def judge(found, truth):
     assert np.all(errors <= 100 * np.asarray(RTOLS)), errors
 
 
-@pytest.mark.parametrize(("seed", "kinks"), [(0, 11), pytest.param(4, 8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "kinks"), [pytest.param(0, 11, marks=pytest.mark.ci_slow), pytest.param(4, 8, marks=pytest.mark.slow)])
 def test_a_deep_network(seed, kinks):
     """Two hidden layers of 4 and 3 neurons on 5 samples; errors measured: .06 to .5 times rtol. An exit may be found in several pieces."""
     rng = np.random.default_rng(seed)
@@ -107,7 +99,7 @@ def test_a_deep_network(seed, kinks):
     assert count == kinks and kinks <= np.asarray(found[1].num_kinks)[-1] <= kinks + 2
 
 
-@pytest.mark.parametrize(("seed", "kinks"), [(0, 3), pytest.param(3, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "kinks"), [pytest.param(0, 3, marks=pytest.mark.ci_slow), pytest.param(3, 4, marks=pytest.mark.slow)])
 def test_a_hinge_loss(seed, kinks):
     """Margins slide at 1 (support vectors), together with neurons."""
     rng = np.random.default_rng(seed)

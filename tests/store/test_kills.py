@@ -68,6 +68,7 @@ def kill_after(out, environment, seconds, blocks=0):
     return blocks_done(out)
 
 
+@pytest.mark.ci_slow
 def test_three_kills_of_one_run(tmp_path, environment, unbroken):
     """While it is made, soon after its first block, and in its midst."""
     out = tmp_path / "run.zarr"

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
 from .events import AMISS, Event, Part, first_events
-from .state import KinkState, Passage, Shift
+from .state import KinkState, Passage, Shift, without_kinks
 from .step import Step
 from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivations, tangential
 
@@ -51,7 +51,7 @@ class Change(NamedTuple):
 
 
 class NeuronKinks:
-    """The kinks of a flow that offers `neurons`, `mobility`, `outputs` and `loss_of_outputs`; made inside a trace, like `Lane`."""
+    """The kinks of a flow with the methods of `GradientFlow` and `neurons` not None; made inside a trace, like `Lane`."""
 
     def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"]):
         """What does not change along a lane.
@@ -179,7 +179,7 @@ class NeuronKinks:
         """The step through its kinks.
 
         Args:
-            t: time, for the field.
+            t: time, of no use here.
             state: gates and slides, held in the step.
             step: the step.
             tolerance: of each parameter; None cuts nothing short for the sake of accuracy.
@@ -195,20 +195,9 @@ class NeuronKinks:
         least = self._rounding(step)
         hits = apart(self._violated, state, step._replace(dense=None), least)
         hits |= jnp.any((state.slides >= 0) & ((after.multiplier < 0) | (after.jump < after.multiplier)), axis=0)
-        zero, none, m = jnp.zeros_like(step.h), jnp.zeros((), jnp.result_type(int)), hits.shape[0]
+        zero, m = jnp.zeros_like(step.h), hits.shape[0]
         shift = Shift(jnp.ones_like(zero), zero, jnp.zeros_like(least), jnp.zeros_like(self.metric), jnp.zeros_like(least), zero * step.y1)
-        whole = Passage(
-            y=step.y1,
-            velocity=step.v1,
-            shift=shift,
-            good=jnp.asarray(True),
-            reach=jnp.ones_like(zero),
-            num_kinks=none,
-            num_slides=none,
-            num_ambiguous=none,
-            last=zero,
-            evaluations=none,
-        )
+        whole = without_kinks(step.y1, step.v1, shift, 0)
         same = Change(jnp.full(m, -2, state.slides.dtype), jnp.zeros(m, zero.dtype), jnp.zeros(m, bool), state.slides)
         found = (whole, same, after.multiplier, after.jump, after.weight, state.rate)
         number, few = jnp.sum(hits), m if m <= 2 * FEW else max(FEW, m // 4)
@@ -219,7 +208,7 @@ class NeuronKinks:
             def go(carry: tuple, which: Array = which) -> tuple:
                 # what does not change in a loop XLA computes before it, turn or none
                 mine = jnp.where(carry[0], which, m)
-                return False, self._go(t, state, after, step, on, least, tolerance, mine)
+                return False, self._go(state, after, step, on, least, tolerance, mine)
 
             found = jax.lax.while_loop(lambda carry: carry[0], go, (active & (number > 0) & here, found))[1]
         passage, change, multiplier, jump, weight, rate = found
@@ -277,7 +266,6 @@ class NeuronKinks:
 
     def _go(
         self,
-        t: Array,
         state: KinkState,
         after: KinkState,
         step: Step,
@@ -344,7 +332,7 @@ class NeuronKinks:
             tau = begin + (limit - begin) * jnp.sqrt(jnp.minimum(AIM / jnp.where(expected > 0, expected, AIM), 1.0))
         at_first = step.rejections >= PATIENCE
         tau = jax.lax.stop_gradient(jnp.minimum(limit, jnp.where(at_first, begin, tau)))
-        passage, change, new, error = self._try(t, state, after, step, on, which, part, event, row, free, tau)
+        passage, change, new, error = self._try(state, after, step, which, part, event, row, free, tau)
         size = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
         size = jax.lax.stop_gradient(size)
         reach = begin + (tau - begin) * jnp.where(passage.good, jnp.sqrt(AIM / jnp.maximum(size, AIM)), AIM)
@@ -355,11 +343,9 @@ class NeuronKinks:
 
     def _try(
         self,
-        t: Array,
         state: KinkState,
         after: KinkState,
         step: Step,
-        on: Frame,
         which: Array,
         part: Part,
         event: Event,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
@@ -78,3 +79,30 @@ class Passage(eqx.Module):
     num_ambiguous: Int[Array, ""]
     last: Float[Array, ""]
     evaluations: Int[Array, ""]
+
+
+def without_kinks(y: Float[Array, " param"], velocity: Float[Array, " param"], shift: Any, evaluations: int) -> Passage:
+    """The passage of a whole step that met no kink.
+
+    Args:
+        y: the parameters at its end.
+        velocity: the field there.
+        shift: nothing, as the class that locates kinks says it.
+        evaluations: of the field.
+
+    Returns:
+        The passage.
+    """
+    zero, none = jnp.zeros((), y.dtype), jnp.zeros((), jnp.result_type(int))
+    return Passage(
+        y=y,
+        velocity=velocity,
+        shift=shift,
+        good=jnp.asarray(True),
+        reach=jnp.ones_like(zero),
+        num_kinks=none,
+        num_slides=none,
+        num_ambiguous=none,
+        last=zero,
+        evaluations=none + evaluations,
+    )

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
 from .events import AMISS, NEVER, exit_times, roots
-from .state import Passage
+from .state import Passage, without_kinks
 from .step import Step
 from .surfaces import DEPENDENT
 
@@ -210,19 +210,7 @@ class SwitchKinks:
         y1 = self._onto(step.y1, gates, slides)
         after = self._fractions(t, y1, state)
         s, slot, k, gate = self._first(state, after, step, y1)
-        one, none = jnp.ones_like(step.h), jnp.zeros((), jnp.result_type(int))
-        whole = Passage(
-            y=y1,
-            velocity=step.v1,
-            shift=Cut(one, jnp.zeros_like(one)),
-            good=jnp.asarray(True),
-            reach=one,
-            num_kinks=none,
-            num_slides=none,
-            num_ambiguous=none,
-            last=jnp.zeros_like(one),
-            evaluations=jnp.ones_like(none),
-        )
+        whole = without_kinks(y1, step.v1, Cut(jnp.ones_like(step.h), jnp.zeros_like(step.h)), 1)
 
         def go(carry: tuple) -> tuple:
             exit_ = self._refined(t, state, after, step, s, slot, gate)
@@ -244,7 +232,7 @@ class SwitchKinks:
         middle = sign * self._switches(step.dense(jnp.full_like(step.h, 0.5)), gates)
         least = ROUNDING * jnp.finfo(self.dtype).eps * jnp.maximum(jnp.max(jnp.abs(z0)), jnp.max(jnp.abs(z1)))
         when = jnp.where(state.shares < 0, 0.0, NEVER)
-        s = apart(roots, z0, d0, z1, d1, middle, jnp.full_like(z0, 1.0) * least, when)[0]
+        s = apart(roots, z0, d0, z1, d1, middle, jnp.full_like(z0, least), when)[0]
         k = jnp.argmin(s)
         low, high = exit_times(slides >= 0, state.multiplier, after.multiplier, state.jump, after.jump)
         leaves = jnp.minimum(low, high)
