@@ -17,19 +17,19 @@ def _column(x: Any) -> Array:
 
 
 class Samples(eqx.Module):
-    """Inputs with one target each.
+    """Inputs with a target each.
 
     Shapes are checked on construction, and values where they are concrete; a rebuild by JAX checks nothing, so that a
     batch of data sets is one `Samples` with longer arrays.
 
     Attributes:
         x: inputs, one row a sample; a vector is taken as one column.
-        y: targets, or the labels -1 and +1.
+        y: targets, one number or one row a sample; or labels, -1 and +1, or 0, 1, ... where there are more.
         name: what the data set is called in tables and stores.
     """
 
     x: Float[Array, "sample dim"] = eqx.field(converter=_column)
-    y: Float[Array, " sample"] = eqx.field(converter=as_leaf)
+    y: Float[Array, "sample ..."] = eqx.field(converter=as_leaf)
     name: str = eqx.field(static=True, default="samples")
 
     def __check_init__(self):
@@ -38,10 +38,10 @@ class Samples(eqx.Module):
         Raises:
             ValueError: if the shapes do not fit, there is no sample, or a value is not finite.
         """
-        if self.x.ndim != 2 or self.y.ndim != 1 or self.x.shape[0] != self.y.shape[0]:
+        if self.x.ndim != 2 or self.y.ndim not in (1, 2) or self.x.shape[0] != self.y.shape[0]:
             raise ValueError(
-                f"Samples takes x of shape (sample, dim) and y of shape (sample,); {self.x.shape} and {self.y.shape}"
-                " were given: flatten each input to one row and give one number a target."
+                f"Samples takes x of shape (sample, dim) and y of shape (sample,) or (sample, output); {self.x.shape} and {self.y.shape}"
+                " were given: flatten each input, and each target, to one row."
             )
         if self.x.size == 0:
             raise ValueError("Samples needs at least one sample and one input dimension; give a non-empty x.")
@@ -52,7 +52,7 @@ class Samples(eqx.Module):
     @property
     def num_samples(self) -> int:
         """The number of samples."""
-        return self.y.shape[-1]
+        return self.x.shape[-2]
 
     @property
     def dim(self) -> int:

@@ -35,6 +35,8 @@ class GradientFlow(AbstractFlow):
         norm_barrier: $R$; None is none.
         frozen: names of parameters that do not move, as paths from the root (`"a"`, `"0.w"`); a whole subtree by its head.
         initial: `init(key)` for a model that is just a function.
+        mixes_samples: whether an output depends on other samples than its own (batch normalisation); Jacobians then cost sample times the
+            work.
 
     Reference:
         Simsek, Brea, et al. (MLPGradientFlow, 2023) for the barrier's purpose; theory of gradient flow in the papers of each lab.
@@ -48,6 +50,7 @@ class GradientFlow(AbstractFlow):
     norm_barrier: Float[Array, ""] | None
     frozen: tuple[str, ...] = eqx.field(static=True)
     initial: Callable[[PRNGKeyArray], Params] | None = eqx.field(static=True)
+    mixes_samples: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class GradientFlow(AbstractFlow):
         norm_barrier: float | Array | None = None,
         frozen: tuple[str, ...] = (),
         initial: Callable[[PRNGKeyArray], Params] | None = None,
+        mixes_samples: bool = False,
     ):
         """A flow of `model` under `loss_function` on `data`.
 
@@ -72,6 +76,7 @@ class GradientFlow(AbstractFlow):
             norm_barrier: see the class.
             frozen: see the class.
             initial: see the class.
+            mixes_samples: see the class.
 
         Raises:
             ValueError: the model is neither a function nor has `apply`, the loss cannot be called, or data are no samples.
@@ -90,7 +95,7 @@ class GradientFlow(AbstractFlow):
         self.time_scales = None if time_scales is None else jax.tree.map(as_leaf, time_scales)
         self.weight_decay = None if weight_decay is None else as_leaf(weight_decay)
         self.norm_barrier = None if norm_barrier is None else as_leaf(norm_barrier)
-        self.frozen, self.initial = tuple(frozen), initial
+        self.frozen, self.initial, self.mixes_samples = tuple(frozen), initial, mixes_samples
 
     @property
     def convention(self) -> str:
@@ -114,7 +119,7 @@ class GradientFlow(AbstractFlow):
             raise ValueError("this model has no init(key): give the flow one, GradientFlow(..., initial=lambda key: params).")
         return init(key)
 
-    def outputs(self, y: Params, gates: PyTree | None = None) -> Float[Array, " sample"]:
+    def outputs(self, y: Params, gates: PyTree | None = None) -> Float[Array, "sample ..."]:
         """The network on the samples, with gates held fixed where they are given.
 
         Args:
@@ -129,12 +134,38 @@ class GradientFlow(AbstractFlow):
         """
         apply = getattr(self.model, "apply", self.model)
         f = apply(y, self.data.x) if gates is None else apply(y, self.data.x, gates)
-        if jnp.shape(f) != self.data.y.shape:
+        if getattr(self.loss_function, "many_outputs", False):
+            if jnp.ndim(f) != 2 or jnp.shape(f)[0] != self.data.num_samples:
+                raise ValueError(
+                    f"this loss takes several outputs a sample, but apply(params, x) returns shape {jnp.shape(f)}: it must be "
+                    f"({self.data.num_samples}, outputs)."
+                )
+        elif jnp.shape(f) != self.data.y.shape:
             raise ValueError(
-                f"apply(params, x) must return one number a sample, shape {self.data.y.shape}, but returns {jnp.shape(f)}: "
+                f"apply(params, x) must return outputs like the targets, shape {self.data.y.shape}, but returns {jnp.shape(f)}: "
                 "vmap a network that takes one sample, and squeeze its output."
             )
         return f
+
+    def jacobian(self, y: Params, gates: PyTree | None = None) -> PyTree:
+        """The outputs' derivatives by the parameters: one backward pass for all samples where these do not depend on each other.
+
+        Args:
+            y: the parameters.
+            gates: as in `outputs`.
+
+        Returns:
+            A pytree like `y`, each leaf with a leading axis `sample`.
+        """
+        if self.mixes_samples:
+            return jax.jacrev(self.outputs)(y, gates)
+        apply = getattr(self.model, "apply", self.model)
+
+        def row(x: Array, own: PyTree | None) -> PyTree:
+            held = () if own is None else (jax.tree.map(lambda g: g[None], own),)
+            return jax.jacrev(lambda y: apply(y, x[None], *held)[0])(y)
+
+        return jax.vmap(row)(self.data.x, gates)
 
     def loss_of_outputs(self, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, ""]:
         """The data's part of the loss as a function of the outputs; its own gates held where they are given."""
@@ -213,6 +244,11 @@ class GradientFlow(AbstractFlow):
         if self.weight_decay is not None or self.norm_barrier is not None:
             gradient = jax.tree.map(jnp.add, gradient, jax.grad(self._penalties)(moving))
         return self._scaled(eqx.combine(jax.tree.map(jnp.negative, gradient), jax.tree.map(jnp.zeros_like, still))), residual
+
+    @property
+    def separable(self) -> bool:
+        """Whether the loss is a sum over samples; a plain function is not known to be."""
+        return getattr(self.loss_function, "separable", False)
 
     @property
     def _gated(self) -> bool:

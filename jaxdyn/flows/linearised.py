@@ -49,6 +49,7 @@ class LinearisedFlow(AbstractFlow):
             norm_barrier=flow.norm_barrier,
             frozen=frozen,
             initial=initial,
+            mixes_samples=flow.mixes_samples,
         )
 
     @property
@@ -75,6 +76,23 @@ class LinearisedFlow(AbstractFlow):
     def loss_of_outputs(self, f: Float[Array, " sample"]) -> Float[Array, ""]:
         """The data's part of the loss as a function of the outputs."""
         return self.inner.loss_of_outputs(f)
+
+    @property
+    def separable(self) -> bool:
+        """Whether the loss is a sum over samples; a plain function is not known to be."""
+        return self.inner.separable
+
+    def jacobian(self, y: Params) -> PyTree:
+        """The outputs' derivatives by the parameters, each leaf with a leading axis `sample`."""
+        return self.inner.jacobian(y)
+
+    def penalty(self, y: Params) -> Float[Array, ""]:
+        """The penalties that are switched on."""
+        return self.inner.penalty(y)
+
+    def mobility(self, y: Params) -> Params:
+        """What multiplies minus the gradient: the time scales, 0 where parameters are frozen."""
+        return self.inner.mobility(y)
 
     def trainable(self, y: Params) -> PyTree:
         """Which leaves move; the point of linearisation never does."""

@@ -121,6 +121,11 @@ class ReducedFlow(AbstractFlow):
         """The loss as a function of the outputs; its own gates held where they are given."""
         return gated_loss(self.loss_function, f, self.data.y, gates)
 
+    @property
+    def separable(self) -> bool:
+        """Whether the loss is a sum over samples; a plain function is not known to be."""
+        return getattr(self.loss_function, "separable", False)
+
     def loss(self, y: Reduced) -> Float[Array, ""]:
         """The loss on the samples."""
         return self.loss_of_outputs(self.outputs(y))

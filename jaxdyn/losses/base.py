@@ -1,6 +1,7 @@
 """What a loss is: a scalar function of the outputs that says its convention."""
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,10 +20,15 @@ class AbstractLoss(eqx.Module):
     Attributes:
         name: the name that `loss` finds it by.
         convention: one sentence with formula, normalisation and what it does to time.
+        separable: whether it is a sum over samples, so that its second derivative couples no two of them.
+        many_outputs: whether it takes one row of outputs a sample, f of shape (sample, output), with one label each; otherwise outputs
+            are shaped like the targets.
     """
 
     name: eqx.AbstractClassVar[str]
     convention: eqx.AbstractClassVar[str]
+    separable: ClassVar[bool] = True
+    many_outputs: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:
@@ -45,18 +51,20 @@ class AbstractLoss(eqx.Module):
         return f"<loss {self.name}: {self.convention}>"
 
 
-def check_shapes(f: Float[Array, " sample"], y: Float[Array, " sample"]) -> None:
+def check_shapes(f: Float[Array, "sample ..."], y: Float[Array, "sample ..."], axes: int = 1) -> None:
     """Refuse outputs and targets that would broadcast against each other.
 
     Args:
         f: the network's outputs.
         y: the targets.
+        axes: how many axes they may have.
 
     Raises:
-        ValueError: if they are not vectors of one length.
+        ValueError: if they are not of one shape.
     """
-    if jnp.ndim(f) != 1 or jnp.shape(f) != jnp.shape(y):
+    if not 1 <= jnp.ndim(f) <= axes or jnp.shape(f) != jnp.shape(y):
+        shapes = "(sample,)" if axes == 1 else "(sample,) or (sample, output)"
         raise ValueError(
-            f"A loss takes outputs and targets of one shape (sample,); {jnp.shape(f)} and {jnp.shape(y)} were given:"
+            f"A loss takes outputs and targets of one shape {shapes}; {jnp.shape(f)} and {jnp.shape(y)} were given:"
             " reshape them, or vmap over what comes before."
         )

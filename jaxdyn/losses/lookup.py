@@ -1,17 +1,21 @@
 """Losses by their names."""
 
 from .base import AbstractLoss
-from .margins import exponential, hinge, logistic
+from .classes import cross_entropy
+from .margins import exponential, hinge, logistic, squared_hinge
 from .squares import mean_square, square
 
-_LOSSES: dict[str, AbstractLoss] = {member.name: member for member in (square, mean_square, logistic, exponential, hinge)}
+_LOSSES: dict[str, AbstractLoss] = {
+    member.name: member for member in (square, mean_square, logistic, exponential, hinge, squared_hinge, cross_entropy)
+}
 
 
 def loss(name: str | AbstractLoss) -> AbstractLoss:
     """Look a loss up by its name.
 
     Args:
-        name: `"square"`, `"mean_square"`, `"logistic"`, `"exponential"` or `"hinge"`; or a loss, which is handed back.
+        name: `"square"`, `"mean_square"`, `"logistic"`, `"exponential"`, `"hinge"`, `"squared_hinge"` or `"cross_entropy"`; or a
+            loss, which is handed back.
 
     Returns:
         The loss.

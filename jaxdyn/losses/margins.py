@@ -101,6 +101,30 @@ class Hinge(AbstractLoss):
         return gates @ self.switches(f, y)
 
 
+class SquaredHinge(AbstractLoss):
+    """sum_j max(0, 1 - y_j f_j)^2; its derivative is continuous, so the flow has no kinks where the margin y_j f_j is 1."""
+
+    name: ClassVar[str] = "squared_hinge"
+    convention: ClassVar[str] = (
+        "sum over samples of max(0, 1 - y f)^2, labels -1 and +1; time runs n times faster than with the mean over n samples and twice as"
+        " fast as with 1/2 max(0, 1 - y f)^2"
+    )
+
+    def __call__(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:
+        """The squared hinge loss.
+
+        Args:
+            f: the network's outputs.
+            y: the labels -1 and +1.
+
+        Returns:
+            One number, summed over samples.
+        """
+        check_shapes(f, y)
+        return jnp.sum(jax.nn.relu(1 - y * f) ** 2)
+
+
 logistic = Logistic()
 exponential = Exponential()
 hinge = Hinge()
+squared_hinge = SquaredHinge()

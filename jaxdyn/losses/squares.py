@@ -1,4 +1,4 @@
-"""Square losses, for regression."""
+"""Square losses, for regression; with several outputs a sample the squares are summed over these."""
 
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ class Square(AbstractLoss):
     name: ClassVar[str] = "square"
     convention: ClassVar[str] = "1/2 sum over samples of (f - y)^2; time runs n times faster than with mean_square for n samples"
 
-    def __call__(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:
+    def __call__(self, f: Float[Array, "sample ..."], y: Float[Array, "sample ..."]) -> Float[Array, ""]:
         """Half the sum of squares.
 
         Args:
@@ -24,7 +24,7 @@ class Square(AbstractLoss):
         Returns:
             One number, summed over samples, with the 1/2.
         """
-        check_shapes(f, y)
+        check_shapes(f, y, axes=2)
         return 0.5 * jnp.sum((f - y) ** 2)
 
 
@@ -34,7 +34,7 @@ class MeanSquare(AbstractLoss):
     name: ClassVar[str] = "mean_square"
     convention: ClassVar[str] = "1/2 mean over samples of (f - y)^2; time runs n times slower than with square for n samples"
 
-    def __call__(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:
+    def __call__(self, f: Float[Array, "sample ..."], y: Float[Array, "sample ..."]) -> Float[Array, ""]:
         """Half the mean of squares.
 
         Args:
@@ -44,8 +44,8 @@ class MeanSquare(AbstractLoss):
         Returns:
             One number, averaged over samples, with the 1/2.
         """
-        check_shapes(f, y)
-        return 0.5 * jnp.mean((f - y) ** 2)
+        check_shapes(f, y, axes=2)
+        return 0.5 * jnp.sum((f - y) ** 2) / f.shape[0]
 
 
 square = Square()

@@ -13,7 +13,7 @@ from .._types import Params
 
 
 class AbstractModel(eqx.Module):
-    """A network with a scalar output, as a pure function of its params.
+    """A network, as a pure function of its params; mostly with a scalar output.
 
     Hyper-parameters (scales, multipliers) are leaves and can be vmapped and differentiated; widths and switches are
     static. A model may offer more, which the floors above look for by protocol and never by class:
@@ -38,7 +38,7 @@ class AbstractModel(eqx.Module):
         """
 
     @abc.abstractmethod
-    def apply(self, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, " sample"]:
+    def apply(self, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, "sample ..."]:
         """The network's outputs.
 
         Args:

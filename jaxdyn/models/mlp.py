@@ -1,4 +1,4 @@
-"""Feed-forward networks of any depth with a scalar output."""
+"""Feed-forward networks of any depth."""
 
 from typing import Any
 
@@ -35,6 +35,7 @@ class MLP(AbstractModel):
         widths: the hidden widths from the input on; () is a linear function.
         dim: the number of inputs.
         bias: whether every layer, the last one too, has a bias.
+        outputs: numbers a sample; one number is a vector over samples, more are an array (sample, output).
         activation: an `Activation`, given by its name.
         init_scale: multiplies the start.
         output_multiplier: multiplies the function.
@@ -46,14 +47,16 @@ class MLP(AbstractModel):
     activation: Activation = eqx.field(converter=activation, default="relu")  # pyright: ignore[reportAssignmentType]
     init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     output_multiplier: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
+    outputs: int = eqx.field(static=True, default=1, kw_only=True)
 
     def __check_init__(self):
         """Refuse settings without a meaning.
 
         Raises:
-            ValueError: if dim is below 1 or a scale is not finite, or the init scale negative.
+            ValueError: if dim or outputs is below 1 or a scale is not finite, or the init scale negative.
         """
         count("dim", self.dim)
+        count("outputs", self.outputs)
         scales = (self.init_scale, self.output_multiplier)
         if any(isinstance(scale, Tracer) for scale in scales):
             return
@@ -74,7 +77,7 @@ class MLP(AbstractModel):
         Returns:
             The params, of the default float dtype.
         """
-        sizes = (self.dim, *self.widths, 1)
+        sizes = (self.dim, *self.widths, self.outputs)
         layers = []
         for layer_key, fan_in, fan_out in zip(jr.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True):
             layer = {"w": self.init_scale / fan_in**0.5 * jr.normal(layer_key, (fan_out, fan_in))}
@@ -90,7 +93,8 @@ class MLP(AbstractModel):
         for index, layer in enumerate(params):
             z = h @ layer["w"].T + layer["b"][None, :] if self.bias else h @ layer["w"].T
             if index == len(self.widths):
-                return tuple(preactivations), z[:, 0] * self.output_multiplier.astype(z.dtype)
+                f = z[:, 0] if self.outputs == 1 else z
+                return tuple(preactivations), f * self.output_multiplier.astype(z.dtype)
             preactivations.append(z)
             h = self.activation(z) if gates is None else self.activation.gated(z, gates[index])
         raise ValueError(f"params must hold {len(self.widths) + 1} layers, as init gives them, not {len(params)}.")
@@ -118,7 +122,7 @@ class MLP(AbstractModel):
         params: MLPParams,
         x: Float[Array, "sample dim"],
         gates: tuple[Float[Array, "sample _"], ...] | None = None,
-    ) -> Float[Array, " sample"]:
+    ) -> Float[Array, "sample ..."]:
         """The outputs f(x).
 
         Args:
@@ -128,7 +132,7 @@ class MLP(AbstractModel):
                 activation takes its slopes from; None for the activation itself.
 
         Returns:
-            One number a sample.
+            One number a sample, or one row where there are several outputs.
         """
         return self._forward(params, x, gates)[1]
 

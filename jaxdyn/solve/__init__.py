@@ -1,5 +1,6 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
+from .exponential import KernelExponential as KernelExponential
 from .kinks import KinkState as KinkState
 from .kinks import NeuronKinks as NeuronKinks
 from .kinks import SwitchState as SwitchState

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .._types import Params
 from .explicit import explicit_step
+from .exponential import EVALUATIONS, KernelExponential, KernelTerm, LinearPart, linear_part
 from .kinks import Cut, KinkState, Passage, Shift, Step, SwitchState
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
@@ -161,6 +162,8 @@ def _counts_evaluations(solver: dfx.AbstractSolver) -> tuple[int, int]:
         return (3, tableau.num_stages - 1) if tableau.fsal else (3, tableau.num_stages)
     if isinstance(solver, dfx.Euler):
         return 3, 1
+    if isinstance(solver, KernelExponential):
+        return 3, EVALUATIONS
     return -1, -1
 
 
@@ -173,7 +176,13 @@ class Lane:
         flat, self.unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
         self.dtype = flat.dtype
         self.time_dtype = jnp.result_type(float)
-        self.term = dfx.ODETerm(cast(Any, self._field))
+        kernel = isinstance(settings.solver, KernelExponential)
+        missing = [name for name in ("outputs", "loss_of_outputs", "mobility") if kernel and not callable(getattr(flow, name, None))]
+        if missing:
+            raise ValueError(
+                f"KernelExponential needs a flow with {missing[0]}(...), which {type(flow).__name__} has not: name another solver."
+            )
+        self.term: Any = KernelTerm(self._field, self._linear) if kernel else dfx.ODETerm(cast(Any, self._field))
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
         kinks, _, self.ignores_kinks = treatment(flow, settings.locate_kinks, settings.controller, like)
@@ -187,6 +196,13 @@ class Lane:
         if self.kinks is not None and hold is not None:
             return self.kinks.field(time, y, hold)
         return ravel_pytree(self.flow.vector_field(time, self.unravel(y), None))[0].astype(self.dtype)
+
+    def _linear(self, y: Array, args: tuple[Array, PyTree]) -> LinearPart:
+        """The stiff part of the field, its gates and slides held as there."""
+        hold = args[1]
+        if self.kinks is None or hold is None:
+            return linear_part(self.flow, self.unravel, y, None, None)
+        return linear_part(self.flow, self.unravel, y, self.kinks.gates(hold), lambda v: self.kinks.project(v, y, hold))
 
     def _conserved(self, y: Array) -> Array:
         conserved = getattr(self.flow, "conserved", None)

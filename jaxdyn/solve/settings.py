@@ -13,6 +13,7 @@ from jax.core import Tracer
 
 from .._platform import check_tolerance, default_rtol
 from .._types import Params, as_leaf
+from .exponential import KernelExponential
 from .lane import Settings
 from .rules import AbstractStopRule, StopWhen
 from .treatment import is_shift_invariant, treatment
@@ -126,7 +127,7 @@ class Tolerances(NamedTuple):
 def _takes_one_term(solver: dfx.AbstractSolver) -> bool:
     structure = getattr(solver, "term_structure", dfx.AbstractTerm)
     structure = get_origin(structure) or structure
-    return isinstance(structure, type) and issubclass(dfx.ODETerm, structure)
+    return isinstance(structure, type) and (issubclass(dfx.ODETerm, structure) or isinstance(solver, KernelExponential))
 
 
 def _is_inexact(leaf: Any) -> bool:

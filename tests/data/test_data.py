@@ -114,8 +114,8 @@ def test_data_pass_through_transformations_unchecked():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: data.points(np.zeros((3, 2)), np.zeros(2)), "one number a target"),
-        (lambda: data.points(np.zeros((3, 2)), np.zeros((3, 1))), "one number a target"),
+        (lambda: data.points(np.zeros((3, 2)), np.zeros(2)), "flatten each input, and each target"),
+        (lambda: data.points(np.zeros((3, 2)), np.zeros((3, 1, 1))), "flatten each input, and each target"),
         (lambda: data.points(np.zeros((3, 2, 2)), np.zeros(3)), "flatten each input"),
         (lambda: data.points([], []), "at least one sample"),
         (lambda: data.points([1.0, np.inf], [0.0, 0.0]), "x holds values that are not finite"),

@@ -198,7 +198,7 @@ def test_hyper_parameters_are_leaves():
 @pytest.mark.parametrize("shape", [(7, 1), (), (6,)])
 def test_outputs_of_another_shape_are_refused(shape):
     flow = GradientFlow(lambda params, x: jnp.zeros(shape) + params, jd.losses.square, DATA)
-    with pytest.raises(ValueError, match="must return one number a sample, shape"):
+    with pytest.raises(ValueError, match="must return outputs like the targets, shape"):
         flow.vector_field(0.0, jnp.asarray(1.0))
 
 

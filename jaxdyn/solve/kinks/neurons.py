@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from ...flows import Gates
 from ..apart import apart
 from .events import AMISS, Event, Part, first_events
 from .state import KinkState, Passage, Shift, without_kinks
@@ -167,6 +168,15 @@ class NeuronKinks:
         """The field with gates and slides held; smooth."""
         gates, on = hold
         return self._held(self.flow.vector_field(t, self.unravel(y), gates), on)
+
+    def gates(self, hold: PyTree) -> Gates:
+        """The gates that `field` holds."""
+        return Gates(hold[0], None)
+
+    def project(self, velocity: Float[Array, " param"], y: Float[Array, " param"], hold: PyTree) -> Float[Array, " param"]:
+        """A velocity without what leads off the surfaces."""
+        del y
+        return self._held(self.unravel(velocity), hold[1])
 
     def passage(
         self,

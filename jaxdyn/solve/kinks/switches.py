@@ -191,6 +191,14 @@ class SwitchKinks:
         gates, slides = hold
         return self._along(y, gates, slides, self._raw(t, y, gates))
 
+    def gates(self, hold: PyTree) -> Any:
+        """The gates that `field` holds."""
+        return self.unravel_gates(hold[0])
+
+    def project(self, velocity: Float[Array, " param"], y: Float[Array, " param"], hold: PyTree) -> Float[Array, " param"]:
+        """A velocity without what leads off the surfaces."""
+        return self._along(y, hold[0], hold[1], velocity)
+
     def passage(
         self, t: Float[Array, ""], state: SwitchState, step: Step, tolerance: Float[Array, " param"] | None, active: Bool[Array, ""]
     ) -> tuple[Passage, SwitchState]:

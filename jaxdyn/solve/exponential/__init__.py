@@ -1,0 +1,7 @@
+"""The kernel-exponential solver."""
+
+from .collocation import EVALUATIONS as EVALUATIONS
+from .linear import LinearPart as LinearPart
+from .linear import linear_part as linear_part
+from .solver import KernelExponential as KernelExponential
+from .solver import KernelTerm as KernelTerm
