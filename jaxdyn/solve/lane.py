@@ -186,7 +186,7 @@ class Lane:
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
         kinks, _, self.ignores_kinks = treatment(flow, settings.locate_kinks, settings.controller, like)
-        self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat)
+        self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat, polynomial=not kernel)
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
     def _field(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:

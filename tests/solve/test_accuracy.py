@@ -58,7 +58,7 @@ def test_error_at_every_record_is_within_the_tolerance(name, record_property):
     for rtol in (1e-6, 1e-8):
         sol = jd.solve(flow, params, t1=20.0, rtol=rtol, record=ts)
         error = np.abs(rows(sol.states) - expected).max() / np.abs(expected).max()
-        record_property(f"error_over_rtol_{rtol:g}", error / rtol)
+        record_property(f"error_over_rtol_{rtol:g}", float(error / rtol))
         assert error <= FACTOR * rtol
         assert sol.fate.name == "t1_reached"
 

@@ -167,3 +167,26 @@ def test_a_flow_without_outputs_is_refused():
 
     with pytest.raises(ValueError, match="needs a flow with outputs"):
         jd.solve(Bare(), jnp.ones(3), t1=1.0, solver=KernelExponential())
+
+
+@pytest.mark.ci_slow
+def test_stiffness_and_kinks_together():
+    """The kernel regime to T = 1e5: Tsit5 chatters at its stability bound and would take 1e6 steps; errors measured: 3 to 40 times rtol."""
+    x = np.linspace(-1, 1, 20)
+    flow = jd.flows.GradientFlow(jd.models.TwoLayer(128, init_scale=3.0), jd.losses.square, jd.data.points(x, np.sin(3 * x)))
+    params = flow.init(jr.key(0))
+
+    def end(rtol, t1, solver):
+        sol = jd.solve(flow, params, t1=t1, rtol=rtol, record=2, solver=solver)
+        return ravel_pytree(sol.params)[0], sol.certificate, sol.outcome
+
+    short, fine = jax.jit(lambda: end(1e-9, 10.0, None))(), jax.jit(lambda: end(1e-10, 10.0, KernelExponential()))()
+    np.testing.assert_allclose(fine[0], short[0], atol=1e-7)
+    assert int(fine[1].num_kinks) == int(short[1].num_kinks)
+    long = jax.jit(lambda rtol: end(rtol, 1e5, KernelExponential()))
+    truth = long(1e-10)[0]
+    for rtol in (1e-5, 1e-6, 1e-7, 1e-8):
+        found, certificate, outcome = long(rtol)
+        assert int(outcome) == Outcome.t1_reached and np.abs(found - truth).max() <= 100 * rtol
+        steps = int(certificate.num_accepted_steps + certificate.num_rejected_steps)
+        assert steps <= 2 * int(certificate.num_kinks) + 300

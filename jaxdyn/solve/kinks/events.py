@@ -42,10 +42,8 @@ class Part(NamedTuple):
         gates: held in the step.
         group: see `KinkState`.
         slides: see `KinkState`.
-        multiplier0: see `KinkState`.
-        multiplier1: see `KinkState`.
-        jump0: see `KinkState`.
-        jump1: see `KinkState`.
+        multiplier: see `KinkState`; at the start, its bow (see `parabola`), and at the end.
+        jump: see `KinkState`; likewise.
         normal: of the surfaces that they slide on, orthonormal in the metric.
         dual: see `Frame`.
         metric: the mobility of the inner weights.
@@ -68,10 +66,8 @@ class Part(NamedTuple):
     gates: Float[Array, "sample neuron"]
     group: Int[Array, " sample"]
     slides: Int[Array, "slot neuron"]
-    multiplier0: Float[Array, "slot neuron"]
-    multiplier1: Float[Array, "slot neuron"]
-    jump0: Float[Array, "slot neuron"]
-    jump1: Float[Array, "slot neuron"]
+    multiplier: Float[Array, "3 slot neuron"]
+    jump: Float[Array, "3 slot neuron"]
     normal: Float[Array, "slot input neuron"]
     dual: Float[Array, "slot input neuron"]
     metric: Float[Array, "input neuron"]
@@ -256,43 +252,53 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
     # what a neuron slides on already may not hold it any longer: that is seen at the end of the step
     alone, upset = jnp.all(part.slides < 0, axis=0), enters
     for q in range(part.slides.shape[0]):
-        (m0, m1), (j0, j1) = (part.multiplier0[q], part.multiplier1[q]), (part.jump0[q], part.jump1[q])
-        held = m0 + s * (m1 - m0) + sign * jump * dot(part.dual[q], part.metric * row)
-        upset |= (part.slides[q] >= 0) & ((held < 0) | (held > j0 + s * (j1 - j0)))
+        held = parabola(part.multiplier[:, q], s) + sign * jump * dot(part.dual[q], part.metric * row)
+        upset |= (part.slides[q] >= 0) & ((held < 0) | (held > parabola(part.jump[:, q], s)))
     until = jnp.where(upset & ~alone & (flips | enters), s, until)
     return event, jnp.where(real, until, 1.0)
 
 
-def exit_times(slides: Array, m0: Array, m1: Array, j0: Array, j1: Array) -> tuple[Array, Array]:
+def parabola(values: Float[Array, "3 ..."], s: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Of a first value, a bow and a last value: the straight line between both values, plus the bow times s (1 - s)."""
+    first, bow, last = values
+    return first + s * (last - first) + s * (1 - s) * bow
+
+
+def exit_times(slides: Array, multiplier: Float[Array, "3 ..."], jump: Float[Array, "3 ..."]) -> tuple[Array, Array]:
     """When the gate of a slide, its multiplier over its jump, falls below 0, and when it rises above 1; `NEVER` where it does not.
 
     Args:
         slides: whether there is one.
-        m0: multiplier at the start of a step.
-        m1: at its end.
-        j0: jump at the start.
-        j1: at its end.
+        multiplier: as a `parabola`.
+        jump: likewise.
 
     Returns:
         Fractions of the step.
     """
     times = []
-    for a, b in ((m0, m1), (j0 - m0, j1 - m1)):
-        leaves, begin = slides & (b < 0), jnp.maximum(a, 0.0)
-        times.append(jnp.where(leaves, begin / jnp.where(leaves, begin - b, 1.0), NEVER))
+    for values in (multiplier, jump - multiplier):
+        leaves, first, last = slides & (values[2] < 0), jnp.maximum(values[0], 0.0), values[2]
+        a1, a2 = last - first + values[1], -values[1]
+        square = a1**2 - 4 * a2 * first
+        root = jnp.sqrt(jnp.where(square > 0, square, 1.0)) * (square > 0)
+        # from not below zero to below: one root, without cancellation
+        below, above = root - a1, -(a1 + root)
+        falls = a1 <= 0
+        s = jnp.where(falls, 2 * first / jnp.where(falls & (below > 0), below, 1.0), above / jnp.where(falls | (a2 == 0), 1.0, 2 * a2))
+        times.append(jnp.where(leaves, jnp.clip(s, 0.0, 1.0), NEVER))
     return times[0], times[1]
 
 
 def _exits(part: Part) -> list[Event]:
-    """When the gate of each slide leaves [0, 1], to first order in time: at that moment nothing jumps."""
+    """When the gate of each slide leaves [0, 1]: at that moment nothing jumps."""
     events = []
     for q, sample in enumerate(part.slides):
-        m0, m1, j0, j1 = part.multiplier0[q], part.multiplier1[q], part.jump0[q], part.jump1[q]
-        low, high = exit_times(part.some & (sample >= 0), m0, m1, j0, j1)
+        low, high = exit_times(part.some & (sample >= 0), part.multiplier[:, q], part.jump[:, q])
         s, no = jnp.minimum(low, high), jnp.zeros_like(low, bool)
+        jump = parabola(part.jump[:, q], s)
         # where both ends are left at once the jump changes its sign: the surface repels, and off is what has fewer samples on
-        repels = (low < NEVER) & (high < NEVER) & (jnp.abs(j0 + s * (j1 - j0)) <= REPELS * jnp.abs(j0))
-        gate = jnp.where((high < low) & ~repels, 1.0, 0.0).astype(m0.dtype)
+        repels = (low < NEVER) & (high < NEVER) & (jnp.abs(jump) <= REPELS * jnp.abs(part.jump[0, q]))
+        gate = jnp.where((high < low) & ~repels, 1.0, 0.0).astype(s.dtype)
         slot = jnp.full_like(sample, q)
-        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, j0 + s * (j1 - j0)))
+        events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, jump))
     return events

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ...flows import Gates
 from ..apart import apart
-from .events import AMISS, Event, Part, first_events
+from .events import AMISS, NEVER, Event, Part, exit_times, first_events, parabola
 from .state import KinkState, Passage, Shift, without_kinks
 from .step import Step
 from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivations, tangential
@@ -33,6 +33,12 @@ AIM = 0.3
 """And what a step is cut short to."""
 PATIENCE = 2
 """After so many rejections in a row a step ends at its first kink, where there is nothing to correct."""
+LOOKS = 2
+"""At the field, to date the end of a slide."""
+NEWTON = 3
+"""Iterations on a dense output that is no polynomial."""
+NEAR = 0.01
+"""Of the step: so near to its ends nothing more is learnt by looking."""
 
 
 class Change(NamedTuple):
@@ -54,15 +60,16 @@ class Change(NamedTuple):
 class NeuronKinks:
     """The kinks of a flow with the methods of `GradientFlow` and `neurons` not None; made inside a trace, like `Lane`."""
 
-    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"]):
+    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"], polynomial: bool = True):
         """What does not change along a lane.
 
         Args:
             flow: the flow.
             unravel: flat parameters to what the flow takes.
             flat: parameters of zeros.
+            polynomial: whether the dense output is close to a quartic, on which kinks are then found.
         """
-        self.flow, self.unravel = flow, unravel
+        self.flow, self.unravel, self.polynomial = flow, unravel, polynomial
         self.bend = flow.slopes[1] - flow.slopes[0]
         self.inputs = jnp.asarray(flow.neurons(unravel(flat)).inputs, flat.dtype)
         self.mobility = ravel_pytree(flow.mobility(unravel(flat)))[0].astype(flat.dtype)
@@ -290,14 +297,16 @@ class NeuronKinks:
         (w0, c0), (w1, c1) = self._weights(step.y0), self._weights(step.y1)
         d0, d1 = (step.h * self._weights(v)[0] for v in (step.v0, step.v1))
         size = jnp.ones_like(least) if tolerance is None else jnp.min(self._weights(tolerance)[0], axis=0)
-        slots = jnp.concatenate([state.multiplier, after.multiplier, state.jump, after.jump, state.slides.astype(dtype)])
+        looks, bow_multiplier, bow_jump = self._bows(state, after, step, on)
+        parts = (state.multiplier, bow_multiplier, after.multiplier, state.jump, bow_jump, after.jump, state.slides.astype(dtype))
+        slots = jnp.concatenate(parts)
         rows = jnp.stack([c0, c1, size, least])
         assert step.dense is not None
         middle = self._weights(step.dense(jnp.full_like(step.h, 0.5)))[0]
         w0, w1, middle, d0, d1, metric, normal, dual, slots, rows, gates = (
             a[..., of] for a in (w0, w1, middle, d0, d1, self.metric, on.normal, on.dual, slots, rows, state.gates)
         )
-        (m0, m1, j0, j1, slides), (c0, c1, size, least) = slots.reshape(5, self.slots, -1), rows
+        slots, (c0, c1, size, least) = slots.reshape(7, self.slots, -1), rows
         part = Part(
             inputs=self.inputs,
             h=step.h,
@@ -312,11 +321,9 @@ class NeuronKinks:
             weight1=after.weight,
             gates=gates,
             group=state.group,
-            slides=slides.astype(state.slides.dtype),
-            multiplier0=m0,
-            multiplier1=m1,
-            jump0=j0,
-            jump1=j1,
+            slides=slots[6].astype(state.slides.dtype),
+            multiplier=slots[:3],
+            jump=slots[3:6],
             normal=normal,
             dual=dual,
             metric=metric,
@@ -325,7 +332,9 @@ class NeuronKinks:
             some=which < m,
         )
         event, limit = apart(lambda part: first_events(part, self.fills, self.flow.slopes[0] == 0), part)
-        limit = jax.lax.stop_gradient(jnp.minimum(limit, 1.0))
+        limit, found = jax.lax.stop_gradient(jnp.minimum(limit, 1.0)), jnp.asarray(True)
+        if not self.polynomial:
+            event, limit, found = self._polished(event, limit, step, of, least)
         row = self.inputs[event.sample].T
         begin = jnp.min(event.s)
         # the normal that the neuron is free to move along, next to the surfaces it slides on
@@ -346,10 +355,55 @@ class NeuronKinks:
         size = jnp.zeros_like(begin) if tolerance is None else jnp.sqrt(jnp.mean((error / tolerance) ** 2))
         size = jax.lax.stop_gradient(size)
         reach = begin + (tau - begin) * jnp.where(passage.good, jnp.sqrt(AIM / jnp.maximum(size, AIM)), AIM)
+        reach = jnp.where(found, reach, 0.5)
         rate = size * _ratio(limit - begin, (tau - begin) ** 2 * step.h * drift)
-        passage = replace(passage, good=((size <= SHARE) & passage.good) | at_first, reach=reach)
+        good = (((size <= SHARE) & passage.good) | at_first) & found
+        passage = replace(passage, good=good, reach=reach, evaluations=passage.evaluations + looks)
         rate = jnp.where((tau > begin) & jnp.isfinite(rate), rate, state.rate)
         return passage, change, new.multiplier, new.jump, new.weight, jax.lax.stop_gradient(rate)
+
+    def _bows(self, state: KinkState, after: KinkState, step: Step, on: Frame) -> tuple[Array, Array, Array]:
+        """How often the field was looked at to date the first end of a slide, and the bows of multipliers and jumps that this shows."""
+        ends, slides = ((state.multiplier, after.multiplier), (state.jump, after.jump)), state.slides >= 0
+        exits = jnp.any(slides & ((after.multiplier < 0) | (after.jump < after.multiplier)))
+
+        def look(carry: tuple) -> tuple:
+            turn, *bows = carry
+            curves = (jnp.stack([a, bow, b]) for (a, b), bow in zip(ends, bows, strict=True))
+            s = jnp.clip(jnp.min(jnp.minimum(*exit_times(slides, *curves))), NEAR, 1 - NEAR)
+            assert step.dense is not None
+            y = step.dense(s)
+            velocity, residual = self.flow.descent(self.unravel(y), state.gates)
+            found = self._with_multipliers(state, y, velocity, residual, on)
+            seen = (found.multiplier, found.jump)
+            return turn + 1, *((v - a - s * (b - a)) / (s * (1 - s)) for v, (a, b) in zip(seen, ends, strict=True))
+
+        begin = (jnp.where(exits, 0, LOOKS), *(jnp.zeros_like(a) for a, _ in ends))
+        turns, *bows = jax.lax.while_loop(lambda carry: carry[0] < LOOKS, look, begin)
+        return jnp.where(exits, turns, 0), bows[0], bows[1]
+
+    def _polished(self, event: Event, limit: Array, step: Step, of: Array, least: Array) -> tuple[Event, Array, Array]:
+        """The first event, where the dense output has it and not a polynomial through it; the step ends before the next."""
+        assert step.dense is not None
+        k = jnp.argmin(event.s)
+        neuron, row = of[k], self.inputs[event.sample[k]]
+        crosses = (event.s[k] > 0) & (event.s[k] < NEVER) & ~event.leaves[k]
+
+        def height(s: Array) -> Array:
+            return row @ self._weights(step.dense(s))[0][:, neuron]  # pyright: ignore[reportOptionalCall]
+
+        s = jax.lax.stop_gradient(jnp.clip(event.s[k], 0.0, 1.0))
+        for turn in range(NEWTON + 1):
+            value, slope = jax.jvp(height, (s,), (jnp.ones_like(s),))
+            if turn < NEWTON:
+                slope = jax.lax.stop_gradient(slope)
+                s = jnp.clip(jax.lax.stop_gradient(s) - value / jnp.where(slope != 0, slope, 1.0), 0.0, 1.0)
+        found = ~crosses | (jnp.abs(value) <= AMISS / (16 * jnp.finfo(value.dtype).eps) * least[k])
+        mine = jnp.arange(event.s.size) == k
+        others = jnp.min(jnp.where(mine, NEVER, jax.lax.stop_gradient(event.s)))
+        event = event._replace(s=jnp.where(mine & crosses, s, event.s))
+        first = jnp.minimum(jax.lax.stop_gradient(event.s[k]), 1.0)
+        return event, jnp.maximum(jnp.minimum(limit, others), first), found
 
     def _try(
         self,
@@ -385,9 +439,8 @@ class NeuronKinks:
         multiplier = jnp.zeros_like(z)
         for q in range(self.slots):
             for fraction in (event.s, tau):
-                now = part.multiplier0[q] + fraction * (part.multiplier1[q] - part.multiplier0[q])
-                edge = event.gate * (part.jump0[q] + fraction * (part.jump1[q] - part.jump0[q]))
-                multiplier += jnp.where(event.leaves & (event.slot == q), now - edge, 0.0)
+                now = parabola(part.multiplier[:, q], fraction) - event.gate * parabola(part.jump[:, q], fraction)
+                multiplier += jnp.where(event.leaves & (event.slot == q), now, 0.0)
         onto = jnp.where(squared > 0, 1 / jnp.where(squared > 0, squared, 1.0), 0.0)
         kinds = [flips, enters | rests, leaves]
         size = jnp.select(kinds, [-up * left * (event.jump + jump) / 2, -z * onto, multiplier * left / 2], 0.0)

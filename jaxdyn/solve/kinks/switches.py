@@ -79,14 +79,16 @@ class Surfaces(NamedTuple):
 class SwitchKinks:
     """The kinks of a flow that offers `switches` and `mobility`; made inside a trace, like `Lane`."""
 
-    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"]):
+    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"], polynomial: bool = True):
         """What does not change along a lane.
 
         Args:
             flow: the flow.
             unravel: flat parameters to what the flow takes.
             flat: parameters of zeros.
+            polynomial: of no use here.
         """
+        del polynomial
         self.flow, self.unravel, self.dtype = flow, unravel, flat.dtype
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, flat.dtype), jax.eval_shape(lambda: flow.switches(unravel(flat))))
         gates, self.unravel_gates = ravel_pytree(zeros)
@@ -242,7 +244,8 @@ class SwitchKinks:
         when = jnp.where(state.shares < 0, 0.0, NEVER)
         s = apart(roots, z0, d0, z1, d1, middle, jnp.full_like(z0, least), when)[0]
         k = jnp.argmin(s)
-        low, high = exit_times(slides >= 0, state.multiplier, after.multiplier, state.jump, after.jump)
+        pairs = ((state.multiplier, after.multiplier), (state.jump, after.jump))
+        low, high = exit_times(slides >= 0, *(jnp.stack([a, jnp.zeros_like(a), b]) for a, b in pairs))
         leaves = jnp.minimum(low, high)
         slot = jnp.argmin(leaves)
         ends_slide = leaves[slot] < s[k]
