@@ -11,6 +11,7 @@ from .ensemble import outcome_counts as outcome_counts
 from .ensemble import summarise as summarise
 from .ensemble import sweep as sweep
 from .solve import GradientNormBelow as GradientNormBelow
+from .solve import KernelExponential as KernelExponential
 from .solve import LossBelow as LossBelow
 from .solve import Outcome as Outcome
 from .solve import Solution as Solution
