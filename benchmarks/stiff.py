@@ -228,7 +228,6 @@ def order() -> float:
 
 def sweep_seconds(width: int, t1: float, rtol: float, lanes: int) -> float:
     """Wall time a lane of a sweep, compiled."""
-
     flow = make_flow(width)
 
     def run(key: int) -> Any:
