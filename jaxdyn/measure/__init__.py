@@ -12,6 +12,8 @@ from .functions import gradient_norm as gradient_norm
 from .functions import held_out_loss as held_out_loss
 from .functions import loss as loss
 from .functions import outputs as outputs
+from .infinite import InfiniteKernels as InfiniteKernels
+from .infinite import infinite_kernels as infinite_kernels
 from .kernel import ntk as ntk
 from .kernel import ntk_change as ntk_change
 from .kinks import pattern_changes as pattern_changes
