@@ -16,6 +16,11 @@ from .infinite import InfiniteKernels as InfiniteKernels
 from .infinite import infinite_kernels as infinite_kernels
 from .kernel import ntk as ntk
 from .kernel import ntk_change as ntk_change
+from .kernel_shape import ntk_alignment as ntk_alignment
+from .kernel_shape import ntk_angle as ntk_angle
+from .kernel_shape import ntk_condition as ntk_condition
+from .kernel_shape import ntk_spectrum as ntk_spectrum
+from .kernel_shape import ntk_velocity as ntk_velocity
 from .kinks import pattern_changes as pattern_changes
 from .kinks import slides as slides
 from .kinks import sliding_gates as sliding_gates

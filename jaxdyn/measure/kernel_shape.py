@@ -1,0 +1,108 @@
+"""What the neural tangent kernel looks like, and how it turns: spectrum, alignment with the labels, angle, velocity."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Params
+from ._network import innermost, relative
+from .kernel import ntk
+
+
+def ntk_spectrum(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " mode"]:
+    """The eigenvalues of the neural tangent kernel, the rates at which a square loss's residuals decay while it stands still.
+
+    Args:
+        flow: as in `ntk`.
+        t: time, unused.
+        params: the parameters.
+
+    Returns:
+        One number a sample, the largest first; rounding may leave the smallest a little below 0.
+    """
+    return jnp.linalg.eigvalsh(ntk(flow, t, params))[::-1]
+
+
+ntk_spectrum.dims = "mode"
+
+
+def ntk_condition(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
+    """The largest eigenvalue of the neural tangent kernel over the smallest.
+
+    Args:
+        flow: as in `ntk`.
+        t: time, unused.
+        params: the parameters.
+
+    Returns:
+        At least 1; infinity where the smallest eigenvalue is not above what rounding makes of it.
+    """
+    values = ntk_spectrum(flow, t, params)
+    least = values.size * jnp.finfo(values.dtype).eps * values[0]
+    return jnp.where(values[-1] > least, values[0] / jnp.where(values[-1] > least, values[-1], 1.0), jnp.inf)
+
+
+def ntk_alignment(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
+    r"""How much of the kernel lies along the labels, $y^T K y / (\|K\|_F \|y\|^2)$.
+
+    Args:
+        flow: a flow with `data`.
+        t: time, unused.
+        params: the parameters.
+
+    Returns:
+        Between 0 and 1, which is a kernel proportional to y y^T; 0 where the kernel or y is 0.
+
+    Raises:
+        ValueError: the flow has no data.
+
+    Reference:
+        Cristianini et al. (2001), On kernel-target alignment, definition 1.
+    """
+    data = getattr(innermost(flow), "data", None)
+    if data is None:
+        raise ValueError(f"{type(flow).__name__} has no data, and so no labels to be aligned with.")
+    kernel = ntk(flow, t, params)
+    y = data.y.astype(kernel.dtype)
+    size = jnp.linalg.norm(kernel) * (y @ y)
+    return jnp.where(size > 0, y @ kernel @ y / jnp.where(size > 0, size, 1.0), 0.0)
+
+
+def ntk_angle(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:
+    r"""The angle between the kernel and that of the start, $\arccos(\langle K, K_0 \rangle / (\|K\|_F \|K_0\|_F))$; scale does not enter.
+
+    Args:
+        flow: as in `ntk`.
+        t: time, unused.
+        params: the parameters.
+        start: the lane's start.
+
+    Returns:
+        Radians, from 0 to pi/2, accurate for small angles too; 0 where a kernel is 0.
+
+    Reference:
+        Fort et al. (2020), Deep learning versus kernel learning, arXiv 2010.15110, section 3 (their kernel distance is 1 - cos).
+    """
+    kernels = [ntk(flow, t, at) for at in (params, start)]
+    now, first = (kernel / jnp.where(jnp.any(kernel != 0), jnp.linalg.norm(kernel), 1.0) for kernel in kernels)
+    return 2 * jnp.arctan2(jnp.linalg.norm(now - first), jnp.linalg.norm(now + first))
+
+
+def ntk_velocity(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
+    r"""How fast the kernel changes along the flow, $\|\dot K\|_F / \|K\|_F$.
+
+    Args:
+        flow: as in `ntk`.
+        t: time, handed to the flow.
+        params: the parameters.
+
+    Returns:
+        Per unit of time; the change itself where the kernel is 0.
+
+    Reference:
+        Huang & Yau (2020), Dynamics of deep neural networks and neural tangent hierarchy, arXiv 1909.08156, eq. 1.8.
+    """
+    kernel, change = jax.jvp(lambda at: ntk(flow, t, at), (params,), (flow.vector_field(t, params, None),))
+    return relative(jnp.linalg.norm(change), jnp.linalg.norm(kernel))
