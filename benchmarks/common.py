@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxdyn import _platform
 
@@ -44,6 +45,15 @@ def alternating_seconds(runs: Sequence[Callable[[], Any]], repeats: int, compile
             jax.block_until_ready(run())
             mine.append(time.perf_counter() - begin)
     return [statistics.median(mine) for mine in times]
+
+
+def at_error(rows: Sequence[Any], target: float, what: str) -> tuple[float, str]:
+    """What an error costs, on the straight line, log-log, through the two settings next to it; and whether that is extrapolated."""
+    table = np.log([[row.error, getattr(row, what)] for row in sorted(rows, key=lambda row: -row.error)])
+    k = int(np.clip(np.sum(table[:, 0] > np.log(target)), 1, len(table) - 1))
+    (e0, c0), (e1, c1) = table[k - 1 : k + 1]
+    inside = e1 <= np.log(target) <= e0
+    return float(np.exp(c0 + (c1 - c0) * (np.log(target) - e0) / (e1 - e0))), "" if inside else " (extrapolated)"
 
 
 def report(name: str, figures: dict[str, float], details: Any, to: Path | None) -> None:

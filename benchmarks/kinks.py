@@ -61,7 +61,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 import jaxdyn as jd
-from benchmarks.common import alternating_seconds, arguments, pin, report
+from benchmarks.common import alternating_seconds, arguments, at_error, pin, report
 from jaxdyn.plot.style import BLUE, GREEN, GREY, ORANGE, make_figure, save, style
 
 X = np.linspace(-1.0, 1.0, 20)
@@ -210,15 +210,6 @@ def show(rows: list[Row]) -> None:
 
 def of(rows: list[Row], method: str) -> list[Row]:
     return [row for row in rows if row.method == method]
-
-
-def at_error(rows: list[Row], target: float, what: str) -> tuple[float, str]:
-    """What an error costs, on the straight line, log-log, through the two settings next to it; and whether that is extrapolated."""
-    table = np.log([[row.error, getattr(row, what)] for row in sorted(rows, key=lambda row: -row.error)])
-    k = int(np.clip(np.sum(table[:, 0] > np.log(target)), 1, len(table) - 1))
-    (e0, c0), (e1, c1) = table[k - 1 : k + 1]
-    inside = e1 <= np.log(target) <= e0
-    return float(np.exp(c0 + (c1 - c0) * (np.log(target) - e0) / (e1 - e0))), "" if inside else " (extrapolated)"
 
 
 def compare_euler(rows: list[Row], target: float) -> tuple[float, dict]:

@@ -132,8 +132,7 @@ class GradientFlow(AbstractFlow):
         Raises:
             ValueError: the model returns another shape than one number a sample.
         """
-        apply = getattr(self.model, "apply", self.model)
-        f = apply(y, self.data.x) if gates is None else apply(y, self.data.x, gates)
+        f = self._apply(y, self.data.x) if gates is None else self._apply(y, self.data.x, gates)
         if getattr(self.loss_function, "many_outputs", False):
             if jnp.ndim(f) != 2 or jnp.shape(f)[0] != self.data.num_samples:
                 raise ValueError(
@@ -159,11 +158,10 @@ class GradientFlow(AbstractFlow):
         """
         if self.mixes_samples:
             return jax.jacrev(self.outputs)(y, gates)
-        apply = getattr(self.model, "apply", self.model)
 
         def row(x: Array, own: PyTree | None) -> PyTree:
             held = () if own is None else (jax.tree.map(lambda g: g[None], own),)
-            return jax.jacrev(lambda y: apply(y, x[None], *held)[0])(y)
+            return jax.jacrev(lambda y: self._apply(y, x[None], *held)[0])(y)
 
         return jax.vmap(row)(self.data.x, gates)
 
@@ -249,6 +247,10 @@ class GradientFlow(AbstractFlow):
     def separable(self) -> bool:
         """Whether the loss is a sum over samples; a plain function is not known to be."""
         return getattr(self.loss_function, "separable", False)
+
+    @property
+    def _apply(self) -> Callable[..., Array]:
+        return getattr(self.model, "apply", self.model)
 
     @property
     def _gated(self) -> bool:

@@ -94,7 +94,7 @@ def collocate(
     Returns:
         The displacement and its error estimate, divided by S; and the path.
     """
-    z = h * jnp.append(part.values + part.decay, part.decay)
+    z = h * part.decays()
     tables = {c: h * weights(z, c, DEGREE + 1) for c in FRACTIONS}
     along = field @ part.vectors
     first = path = Path(field[None], along[None], along[None])

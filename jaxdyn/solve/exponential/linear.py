@@ -37,6 +37,18 @@ class LinearPart(NamedTuple):
     decay: Float[Array, ""]
     scale: Float[Array, " param"]
 
+    def decays(self) -> Float[Array, " direction"]:
+        """Minus the eigenvalues of L: along each column of U, and last of all directions outside."""
+        return jnp.append(self.values + self.decay, self.decay)
+
+    def inverse(self) -> Float[Array, " param"]:
+        """1 / S, and 0 for what does not move."""
+        return _inverse(self.scale)
+
+
+def _inverse(scale: Array) -> Array:
+    return jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1.0), 0.0)
+
 
 def linear_part(
     flow: Any, unravel: Callable[[Array], Params], y: Float[Array, " param"], gates: Any, project: Callable[[Array], Array] | None
@@ -58,10 +70,9 @@ def linear_part(
     held = () if of_model is None else (of_model,)
     mobility = ravel_pytree(flow.mobility(unravel(y)))[0].astype(y.dtype)
     scale = jnp.sqrt(mobility)
-    inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1.0), 0.0)
 
     def onto(v: Array) -> Array:
-        return v if project is None else inverse * project(scale * v)
+        return v if project is None else _inverse(scale) * project(scale * v)
 
     def outputs(v: Array) -> Array:
         return flow.outputs(unravel(v), *held).astype(y.dtype)

@@ -62,7 +62,7 @@ class KernelCurve(dfx.AbstractLocalInterpolation):
             return self.evaluate(t1) - self.evaluate(t0)
         h = self.t1 - self.t0
         s = jnp.where(h > 0, (t0 - self.t0) / jnp.where(h > 0, h, 1.0), 0.0)
-        z = h * jnp.append(self.part.values + self.part.decay, self.part.decay)
+        z = h * self.part.decays()
         return self.y0 + self.part.scale * displaced(self.part, self.path, h * weights(z, s, DEGREE + 1))[0]
 
 
@@ -117,7 +117,7 @@ class KernelExponential(dfx.AbstractAdaptiveSolver):
         """
         del solver_state, made_jump
         part = terms.linear(y0, args)
-        inverse = jnp.where(part.scale > 0, 1 / jnp.where(part.scale > 0, part.scale, 1.0), 0.0)
+        inverse = part.inverse()
 
         def field(moved: Array) -> Array:
             return inverse * terms.vf(t0, y0 + part.scale * moved, args)

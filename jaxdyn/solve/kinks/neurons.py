@@ -393,11 +393,11 @@ class NeuronKinks:
             return row @ self._weights(step.dense(s))[0][:, neuron]  # pyright: ignore[reportOptionalCall]
 
         s = jax.lax.stop_gradient(jnp.clip(event.s[k], 0.0, 1.0))
-        for turn in range(NEWTON + 1):
+        for _ in range(NEWTON):
             value, slope = jax.jvp(height, (s,), (jnp.ones_like(s),))
-            if turn < NEWTON:
-                slope = jax.lax.stop_gradient(slope)
-                s = jnp.clip(jax.lax.stop_gradient(s) - value / jnp.where(slope != 0, slope, 1.0), 0.0, 1.0)
+            slope = jax.lax.stop_gradient(slope)
+            s = jnp.clip(jax.lax.stop_gradient(s) - value / jnp.where(slope != 0, slope, 1.0), 0.0, 1.0)
+        value = height(s)
         found = ~crosses | (jnp.abs(value) <= AMISS / (16 * jnp.finfo(value.dtype).eps) * least[k])
         mine = jnp.arange(event.s.size) == k
         others = jnp.min(jnp.where(mine, NEVER, jax.lax.stop_gradient(event.s)))
