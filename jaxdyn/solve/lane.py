@@ -45,6 +45,7 @@ class Settings(eqx.Module):
         max_steps: accepted and rejected steps allowed.
         norm_bound: a Euclidean norm, relative to 1 + that of the start, beyond which the lane has diverged.
         locate_kinks: whether to step through the kinks of gated models instead of over them (static).
+        checkpoints: states kept for reverse-mode derivatives; None for forward-mode ones (static).
     """
 
     solver: dfx.AbstractSolver
@@ -55,6 +56,7 @@ class Settings(eqx.Module):
     max_steps: Int[Array, ""]
     norm_bound: Float[Array, ""]
     locate_kinks: bool = eqx.field(static=True, default=True)
+    checkpoints: int | None = eqx.field(static=True, default=None)
 
 
 class Certificate(eqx.Module):
@@ -186,7 +188,8 @@ class Lane:
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
         kinks, _, self.ignores_kinks = treatment(flow, settings.locate_kinks, settings.controller, like)
-        self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat, polynomial=not kernel)
+        reversible = settings.checkpoints is not None
+        self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat, polynomial=not kernel, reversible=reversible)
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
     def _field(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:
@@ -234,16 +237,17 @@ class Lane:
         func = settings.solver.func
         order = settings.solver.error_order(self.term)
         horizon = jnp.full_like(zero, jnp.inf) if invariant else settings.t1  # ConstantStepSize counts steps to a finite end
-        first, controller_state = controller.init(self.term, origin, horizon, y, dt0, (t0 - origin, hold), func, order)
-        step_size = (first - origin).astype(self.dtype)
+        still = jax.lax.stop_gradient(y)
+        first, controller_state = controller.init(self.term, origin, horizon, still, dt0, (t0 - origin, hold), func, order)
+        step_size = jax.lax.stop_gradient((first - origin).astype(self.dtype))
         step_size = jnp.where(jnp.isfinite(step_size) & (step_size > 0), step_size, room)
         solver_state = settings.solver.init(self.term, zero, jnp.minimum(step_size, room), y, (t0, hold))
         if self.has_last_stage:
             # the first stage is at hand; otherwise one lane's start would cost every lane of its batch a stage
             solver_state = (jnp.zeros_like(solver_state[0]), velocity)
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
-        norm = jnp.linalg.norm(y)
-        conserved = self._conserved(y)
+        norm = jnp.linalg.norm(still)
+        conserved = self._conserved(still)
         unlocated = _count(-1 if self.ignores_kinks else 0)
         ambiguous = unlocated
         if self.kinks is not None:
@@ -306,10 +310,10 @@ class Lane:
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
             origin,
             origin + h,
-            state.y,
-            jnp.where(finite, y1, state.y),
+            jax.lax.stop_gradient(state.y),
+            jax.lax.stop_gradient(jnp.where(finite, y1, state.y)),
             (state.t - origin, hold),
-            None if y_error is None else jnp.where(finite & ~jnp.isnan(y_error), y_error, jnp.inf),
+            None if y_error is None else jax.lax.stop_gradient(jnp.where(finite & ~jnp.isnan(y_error), y_error, jnp.inf)),
             cast(Any, solver.error_order(self.term)),
             state.controller_state,
         )
@@ -333,8 +337,8 @@ class Lane:
         t, t_low = jnp.where(clipped, settings.t1, t), jnp.where(clipped, 0.0, t_low)
         params = self.unravel(y1)
         loss = jnp.asarray(self.flow.loss(params), self.dtype)
-        norm = jnp.linalg.norm(y1)
-        conserved = self._conserved(y1)
+        still = jax.lax.stop_gradient(y1)
+        norm, conserved = jnp.linalg.norm(still), self._conserved(still)
         drift = jnp.max(jnp.abs(conserved - state.conserved)) if conserved.size else jnp.asarray(jnp.nan, self.dtype)
         old = state.certificate
         certificate = Certificate(

@@ -122,6 +122,7 @@ class Tolerances(NamedTuple):
     max_steps: Any = None
     norm_bound: Any = 1e8
     locate_kinks: bool = True
+    checkpoints: int | None = None
 
 
 def _takes_one_term(solver: dfx.AbstractSolver) -> bool:
@@ -182,6 +183,10 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
     _check_number("max_steps", how.max_steps, "at least 1", lambda n: n >= 1)
     _check_number("dt0", how.dt0, "positive", lambda h: h > 0)
     _check_number("norm_bound", how.norm_bound, "positive", lambda bound: bound > 0)
+    if how.checkpoints is not None and not (isinstance(how.checkpoints, int | np.integer) and how.checkpoints >= 1):
+        raise ValueError(
+            f"checkpoints={how.checkpoints!r} must be a whole number of at least 1, known before compilation; 64 is a good one."
+        )
     controller = how.controller
     if controller is not None:
         if not isinstance(controller, dfx.AbstractStepSizeController):
@@ -215,7 +220,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
     # in the parameters' precision: a float64 tolerance would promote float32 steps
     controller = jax.tree.map(lambda leaf: leaf.astype(dtype) if _is_inexact(leaf) else leaf, controller)
     return Settings(
-        solver=_filled_in(solver, controller),
+        solver=_filled_in(solver, controller, how.checkpoints is not None),
         controller=controller,
         rules=as_rules(stop),
         t1=jnp.asarray(t1, jnp.result_type(float)),
@@ -223,15 +228,17 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         max_steps=jnp.asarray(DEFAULT_MAX_STEPS if how.max_steps is None else how.max_steps, jnp.result_type(int)),
         norm_bound=as_leaf(how.norm_bound),
         locate_kinks=bool(how.locate_kinks),
+        checkpoints=how.checkpoints,
     )
 
 
-def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeController) -> dfx.AbstractSolver:
-    """The solver with what `diffeqsolve` fills in: a loop over stages with forward derivatives, and the root finder's tolerances.
+def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeController, reversible: bool) -> dfx.AbstractSolver:
+    """The solver with what `diffeqsolve` fills in: a loop over stages that can be differentiated, and the root finder's tolerances.
 
     Args:
         solver: as the caller gave it.
         controller: whose tolerances a root finder without any takes over.
+        reversible: whether reverse-mode derivatives are wanted.
 
     Returns:
         The solver.
@@ -240,7 +247,7 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
         ValueError: neither the root finder nor the controller has tolerances.
     """
     if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
-        solver = eqx.tree_at(lambda s: s.scan_kind, solver, "lax", is_leaf=lambda x: x is None)
+        solver = eqx.tree_at(lambda s: s.scan_kind, solver, "checkpointed" if reversible else "lax", is_leaf=lambda x: x is None)
     if not isinstance(solver, dfx.AbstractImplicitSolver):
         return solver
     names = [n for n in ("rtol", "atol", "norm") if getattr(solver.root_finder, n, None) is use_stepsize_tol]

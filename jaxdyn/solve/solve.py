@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._types import Params
-from .lane import Lane, LaneState, Settings, Stretch
+from .follow import follow, follow_reversibly
+from .lane import Lane, LaneState, Settings
 from .observe import Observable, evaluate, observables
 from .outcome import Outcome
 from .records import RecordRequest, record_times
@@ -39,11 +40,13 @@ def solve(
     max_steps: int | None = None,
     norm_bound: float = 1e8,
     locate_kinks: bool = True,
+    checkpoints: int | None = None,
 ) -> Solution:
     """Integrates one lane of a flow.
 
-    Compiled on the first call and pure, so it can be used under `jit`, `vmap` and forward-mode differentiation. For many
-    seeds use `jaxdyn.sweep`, which does not wait for its slowest lane as `vmap` does.
+    Compiled on the first call and pure, so it can be used under `jit` and `vmap`, and differentiated: in forward mode (`jax.jvp`,
+    `jax.jacfwd`), or in reverse mode (`jax.grad`, `jax.jacrev`) where `checkpoints` are given. Steps are kept as they are, so a derivative
+    is that of the solution up to its tolerance. For many seeds use `jaxdyn.sweep`, which does not wait for its slowest lane as `vmap` does.
 
     Args:
         flow: what to integrate.
@@ -64,6 +67,9 @@ def solve(
         norm_bound: the lane has diverged once the norm of its parameters exceeds this times (1 + norm of the start).
         locate_kinks: whether to step through the kinks of gated (ReLU) networks, which a plain solver does not see; where that is not
             possible `sol.method` says why.
+        checkpoints: states to keep for reverse-mode derivatives, which then replace forward-mode ones; 64 is a good number. Memory is so
+            many times that of a step; each step is computed about three times up to (checkpoints + 1) (checkpoints + 2) / 2 steps, and
+            once more for each such power beyond (Stumm & Walther 2010, eq. 2.2).
 
     Returns:
         The end, the records, the outcome and the certificate. Numerical failure is an outcome, never an exception.
@@ -87,7 +93,8 @@ def solve(
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
         if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
-    settings = make_settings(dtype, t1, stop, Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks), begins)
+    how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
+    settings = make_settings(dtype, t1, stop, how, begins)
     if going_on and start.method != describe_method(flow, settings, params):
         now = describe_method(flow, settings, params)
         raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
@@ -116,31 +123,7 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
     else:
         state = lane.start(begin, t0)
     first = state.y
-    buffer = jnp.full((capacity, state.y.size), jnp.nan, state.y.dtype)
-    if ts is None:
-        times = jnp.full(capacity, jnp.nan, state.t.dtype)
-        carry = (eqx.tree_at(lambda s: s.next_record, state, state.next_record + 1), buffer.at[0].set(state.y), times.at[0].set(state.t))
-
-        def step_and_keep(carry):
-            state, buffer, times = carry
-            before = state.certificate.num_accepted_steps
-            state, stretch = lane.step(state)
-            accepted = state.certificate.num_accepted_steps > before
-            where = jnp.where(accepted, state.next_record, capacity)
-            state = eqx.tree_at(lambda s: s.next_record, state, state.next_record + accepted)
-            return state, buffer.at[where].set(stretch.y, mode="drop"), times.at[where].set(stretch.t_after, mode="drop")
-
-    else:
-        carry = (state, buffer, ts)
-
-        def step_and_read(carry):
-            state, buffer, times = carry
-            state, stretch = lane.step(state)
-            index, buffer = _record(lane, stretch, state.next_record, buffer, times)
-            return eqx.tree_at(lambda s: s.next_record, state, index), buffer, times
-
-    body = step_and_keep if ts is None else step_and_read
-    state, buffer, times = jax.lax.while_loop(lambda c: c[0].outcome == int(Outcome.running), body, carry)
+    state, buffer, times = (follow if settings.checkpoints is None else follow_reversibly)(lane, state, ts, capacity)
     reached = jnp.arange(capacity) < state.next_record
     times = jnp.where(reached, times, jnp.nan)
     start_params = lane.unravel(first)
@@ -156,19 +139,6 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
         method=describe_method(flow, settings, like),
         convention=getattr(flow, "convention", "not declared"),
     )
-
-
-def _record(lane: Lane, stretch: Stretch, index: Array, buffer: Array, ts: Array) -> tuple[Array, Array]:
-    """Writes the states at all record times that the stretch passed."""
-
-    def pending(carry):
-        return (carry[0] < ts.shape[0]) & (ts[jnp.minimum(carry[0], ts.shape[0] - 1)] <= stretch.t_after)
-
-    def write(carry):
-        index, buffer = carry
-        return index + 1, buffer.at[index].set(lane.read(stretch, ts[index]))
-
-    return jax.lax.while_loop(pending, write, (index, buffer))
 
 
 def load_solution(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ...flows import Gates
 from ..apart import apart
+from ..branch import where_it_happens
 from .events import AMISS, NEVER, Event, Part, exit_times, first_events, parabola
 from .state import KinkState, Passage, Shift, without_kinks
 from .step import Step
@@ -60,7 +61,7 @@ class Change(NamedTuple):
 class NeuronKinks:
     """The kinks of a flow with the methods of `GradientFlow` and `neurons` not None; made inside a trace, like `Lane`."""
 
-    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"], polynomial: bool = True):
+    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"], polynomial: bool = True, reversible: bool = False):
         """What does not change along a lane.
 
         Args:
@@ -68,8 +69,9 @@ class NeuronKinks:
             unravel: flat parameters to what the flow takes.
             flat: parameters of zeros.
             polynomial: whether the dense output is close to a quartic, on which kinks are then found.
+            reversible: whether reverse-mode derivatives are wanted.
         """
-        self.flow, self.unravel, self.polynomial = flow, unravel, polynomial
+        self.flow, self.unravel, self.polynomial, self.reversible = flow, unravel, polynomial, reversible
         self.bend = flow.slopes[1] - flow.slopes[0]
         self.inputs = jnp.asarray(flow.neurons(unravel(flat)).inputs, flat.dtype)
         self.mobility = ravel_pytree(flow.mobility(unravel(flat)))[0].astype(flat.dtype)
@@ -219,15 +221,12 @@ class NeuronKinks:
         found = (whole, same, after.multiplier, after.jump, after.weight, state.rate)
         number, few = jnp.sum(hits), m if m <= 2 * FEW else max(FEW, m // 4)
         some = jnp.nonzero(hits, size=few, fill_value=m)[0]
-        # loops of one turn or none: a condition would be computed for all lanes of a batch
         for which, here in ((some, number <= few), (jnp.arange(m), number > few))[: 2 if few < m else 1]:
 
-            def go(carry: tuple, which: Array = which) -> tuple:
-                # what does not change in a loop XLA computes before it, turn or none
-                mine = jnp.where(carry[0], which, m)
-                return False, self._go(state, after, step, on, least, tolerance, mine)
+            def go(true: Array, which: Array = which) -> tuple:
+                return self._go(state, after, step, on, least, tolerance, jnp.where(true, which, m))
 
-            found = jax.lax.while_loop(lambda carry: carry[0], go, (active & (number > 0) & here, found))[1]
+            found = where_it_happens(active & (number > 0) & here, go, found, self.reversible)
         passage, change, multiplier, jump, weight, rate = found
         return passage, KinkState(
             gates=self._set(state, change),
@@ -367,8 +366,7 @@ class NeuronKinks:
         ends, slides = ((state.multiplier, after.multiplier), (state.jump, after.jump)), state.slides >= 0
         exits = jnp.any(slides & ((after.multiplier < 0) | (after.jump < after.multiplier)))
 
-        def look(carry: tuple) -> tuple:
-            turn, *bows = carry
+        def look(bows: tuple[Array, Array]) -> tuple[Array, Array]:
             curves = (jnp.stack([a, bow, b]) for (a, b), bow in zip(ends, bows, strict=True))
             s = jnp.clip(jnp.min(jnp.minimum(*exit_times(slides, *curves))), NEAR, 1 - NEAR)
             assert step.dense is not None
@@ -376,11 +374,17 @@ class NeuronKinks:
             velocity, residual = self.flow.descent(self.unravel(y), state.gates)
             found = self._with_multipliers(state, y, velocity, residual, on)
             seen = (found.multiplier, found.jump)
-            return turn + 1, *((v - a - s * (b - a)) / (s * (1 - s)) for v, (a, b) in zip(seen, ends, strict=True))
+            one, other = ((v - a - s * (b - a)) / (s * (1 - s)) for v, (a, b) in zip(seen, ends, strict=True))
+            return one, other
 
-        begin = (jnp.where(exits, 0, LOOKS), *(jnp.zeros_like(a) for a, _ in ends))
-        turns, *bows = jax.lax.while_loop(lambda carry: carry[0] < LOOKS, look, begin)
-        return jnp.where(exits, turns, 0), bows[0], bows[1]
+        nothing = (jnp.zeros_like(state.multiplier), jnp.zeros_like(state.jump))
+
+        def looks(true: Array) -> tuple[Array, Array]:
+            bows = jax.tree.map(lambda bow: jnp.where(true, bow, jnp.nan), nothing)
+            return reduce(lambda bows, _: look(bows), range(LOOKS), bows)
+
+        bows = where_it_happens(exits, looks, nothing, self.reversible)
+        return jnp.where(exits, LOOKS, 0), *bows
 
     def _polished(self, event: Event, limit: Array, step: Step, of: Array, least: Array) -> tuple[Event, Array, Array]:
         """The first event, where the dense output has it and not a polynomial through it; the step ends before the next."""

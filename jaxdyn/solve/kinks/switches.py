@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
+from ..branch import where_it_happens
 from .events import AMISS, NEVER, exit_times, roots
 from .state import Passage, without_kinks
 from .step import Step
@@ -79,7 +80,7 @@ class Surfaces(NamedTuple):
 class SwitchKinks:
     """The kinks of a flow that offers `switches` and `mobility`; made inside a trace, like `Lane`."""
 
-    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"], polynomial: bool = True):
+    def __init__(self, flow: Any, unravel: Any, flat: Float[Array, " param"], polynomial: bool = True, reversible: bool = False):
         """What does not change along a lane.
 
         Args:
@@ -87,9 +88,10 @@ class SwitchKinks:
             unravel: flat parameters to what the flow takes.
             flat: parameters of zeros.
             polynomial: of no use here.
+            reversible: whether reverse-mode derivatives are wanted.
         """
         del polynomial
-        self.flow, self.unravel, self.dtype = flow, unravel, flat.dtype
+        self.flow, self.unravel, self.dtype, self.reversible = flow, unravel, flat.dtype, reversible
         zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, flat.dtype), jax.eval_shape(lambda: flow.switches(unravel(flat))))
         gates, self.unravel_gates = ravel_pytree(zeros)
         of_loss = jax.tree.leaves(getattr(zeros, "loss", None))
@@ -116,9 +118,8 @@ class SwitchKinks:
         return Surfaces(normal, jnp.linalg.inv(jnp.where(free[:, None] & jnp.eye(free.size, dtype=bool), 1.0, gram)))
 
     def _where_any(self, slides: Array, function: Callable[[], PyTree], otherwise: PyTree) -> PyTree:
-        """The function where the flow slides at all: a loop of one turn or none, as a condition would be computed for all lanes."""
-        begin: Any = (jnp.any(slides >= 0), otherwise)
-        return jax.lax.while_loop(lambda carry: carry[0], lambda carry: (False, function()), begin)[1]
+        """The function where the flow slides at all."""
+        return where_it_happens(jnp.any(slides >= 0), lambda _: function(), otherwise, self.reversible)
 
     def _along(self, y: Array, gates: Array, slides: Array, velocity: Array) -> Array:
         """A velocity without what leads off the surfaces."""
@@ -222,11 +223,11 @@ class SwitchKinks:
         s, slot, k, gate = self._first(state, after, step, y1)
         whole = without_kinks(y1, step.v1, Cut(jnp.ones_like(step.h), jnp.zeros_like(step.h)), 1)
 
-        def go(carry: tuple) -> tuple:
+        def go(_: Array) -> tuple[Passage, SwitchState]:
             exit_ = self._refined(t, state, after, step, s, slot, gate)
-            return False, self._pass(t, state, step, jnp.where(slot < 0, s, exit_), slot, k, gate)
+            return self._pass(t, state, step, jnp.where(slot < 0, s, exit_), slot, k, gate)
 
-        return jax.lax.while_loop(lambda carry: carry[0], go, (active & (s < NEVER), (whole, after)))[1]
+        return where_it_happens(active & (s < NEVER), go, (whole, after), self.reversible)
 
     def shifted(self, y: Float[Array, " param"], since: Float[Array, ""], shift: Cut) -> Float[Array, " param"]:
         """A point of a step's dense output, which kinks leave as it is."""
