@@ -1,6 +1,7 @@
 """Vector fields: gradient flows of empirical losses, linearised and reduced ones."""
 
 from .base import AbstractFlow as AbstractFlow
+from .closed_form import LinearisedSolution as LinearisedSolution
 from .gates import Gates as Gates
 from .gradient import GradientFlow as GradientFlow
 from .linearised import LinearisedFlow as LinearisedFlow

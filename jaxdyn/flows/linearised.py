@@ -17,7 +17,8 @@ class LinearisedFlow(AbstractFlow):
     r"""The gradient flow of $f(\theta_0) + J(\theta_0)(\theta - \theta_0)$ in place of $f(\theta)$.
 
     With `point` the parameters are those of the network. Without it each seed is linearised around its own start: the
-    parameters are then `{"now": theta, "start": theta_0}`, of which the start never moves.
+    parameters are then `{"now": theta, "start": theta_0}`, of which the start never moves. `LinearisedSolution` is its closed form for
+    square losses.
 
     Attributes:
         inner: the gradient flow of the linearised model, with the loss, data, time scales and penalties of the network's.

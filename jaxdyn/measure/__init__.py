@@ -25,6 +25,8 @@ from .kinks import pattern_changes as pattern_changes
 from .kinks import slides as slides
 from .kinks import sliding_gates as sliding_gates
 from .kinks import sliding_weight as sliding_weight
+from .linearisation import function_distance_to_linearisation as function_distance_to_linearisation
+from .linearisation import parameter_distance_to_linearisation as parameter_distance_to_linearisation
 from .parameters import parameter_distance as parameter_distance
 from .parameters import parameter_norm as parameter_norm
 from .rank import stable_rank as stable_rank
