@@ -8,7 +8,7 @@ import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Params
-from ..models import Linearised, trainable
+from ..models import Taylor, trainable
 from .base import AbstractFlow
 from .gradient import GradientFlow
 
@@ -42,7 +42,7 @@ class LinearisedFlow(AbstractFlow):
             frozen = tuple(f"now.{name}" for name in frozen)
             initial = None if initial is None else partial(_twice, initial)
         self.inner = GradientFlow(
-            Linearised(_as_model(flow.model), point),
+            Taylor(_as_model(flow.model), point),
             flow.loss_function,
             flow.data,
             time_scales=scales,

@@ -14,6 +14,7 @@ from .functions import loss as loss
 from .functions import outputs as outputs
 from .infinite import InfiniteKernels as InfiniteKernels
 from .infinite import infinite_kernels as infinite_kernels
+from .kernel import KernelOptions as KernelOptions
 from .kernel import ntk as ntk
 from .kernel import ntk_change as ntk_change
 from .kernel_shape import ntk_alignment as ntk_alignment

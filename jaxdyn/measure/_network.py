@@ -5,9 +5,9 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
-from .._types import Params
+from .._types import Params, as_leaf
 from ..flows import ReducedFlow
 
 
@@ -40,7 +40,20 @@ def dtype_of(params: Params) -> jnp.dtype:
     return jnp.result_type(*jax.tree.leaves(params))
 
 
-def network_at(flow: Any, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, " sample"]:
+def as_rows(x: ArrayLike) -> Float[Array, "sample dim"]:
+    """Inputs as a leaf.
+
+    Args:
+        x: inputs, one row a sample; a vector is taken as one column.
+
+    Returns:
+        The inputs with two axes, if they had one or two.
+    """
+    x = as_leaf(x)
+    return x[:, None] if x.ndim == 1 else x
+
+
+def network_at(flow: Any, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, "sample ..."]:
     """The flow's network at other inputs than its samples.
 
     Args:
@@ -49,10 +62,10 @@ def network_at(flow: Any, params: Params, x: Float[Array, "sample dim"]) -> Floa
         x: inputs, one row a sample; cast to the dtype of the parameters.
 
     Returns:
-        One output a row.
+        One output a row, or one row of outputs where the targets or the loss say so.
 
     Raises:
-        ValueError: the flow has no model, or the model returns another shape.
+        ValueError: the flow has no model, the inputs are no rows, or the model returns another shape.
     """
     base = innermost(flow)
     model = getattr(base, "model", None)
@@ -60,11 +73,19 @@ def network_at(flow: Any, params: Params, x: Float[Array, "sample dim"]) -> Floa
         raise ValueError(
             f"{type(flow).__name__} has no model to evaluate at other inputs: give it a field `model`, a function apply(params, x)."
         )
+    if x.ndim != 2 or x.size == 0:
+        raise ValueError(f"inputs must be of shape (sample, dim) with at least one sample, not {x.shape}.")
     if isinstance(base, ReducedFlow):  # relu is homogeneous: c_i |w_i| = r_i may sit in c alone
         params = {"a": jnp.cos(params["theta"])[:, None], "b": jnp.sin(params["theta"]), "c": params["r"]}
     f = getattr(model, "apply", model)(params, x.astype(dtype_of(params)))
-    if jnp.shape(f) != (x.shape[0],):
-        raise ValueError(f"apply(params, x) must return one number a row of x, shape {(x.shape[0],)}, but returns {jnp.shape(f)}.")
+    data = getattr(base, "data", None)
+    if getattr(getattr(base, "loss_function", None), "many_outputs", False):
+        expected = (x.shape[0], *(jnp.shape(f)[1:2] or ("outputs",)))
+    else:
+        expected = (x.shape[0], *(() if data is None else data.y.shape[1:]))
+    if jnp.shape(f) != expected:
+        kind = "one number a row" if len(expected) == 1 else "one row of outputs a row"
+        raise ValueError(f"apply(params, x) must return {kind} of x, shape {expected}, but returns {jnp.shape(f)}.")
     return f
 
 

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
-from .._types import Params, as_leaf
+from .._types import Params
 from ..data import Samples
-from ._network import dtype_of, innermost, network_at
+from ._network import as_rows, dtype_of, innermost, network_at
 
 
 def loss(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
@@ -26,7 +26,7 @@ def loss(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     return jnp.asarray(flow.loss(params), dtype_of(params))
 
 
-def outputs(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " sample"]:
+def outputs(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "sample ..."]:
     """The network's outputs on the flow's samples.
 
     Args:
@@ -35,7 +35,7 @@ def outputs(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " sa
         params: the parameters.
 
     Returns:
-        One number a sample, in the units of the targets.
+        One number, or one row of outputs, a sample, in the units of the targets.
 
     Raises:
         ValueError: the flow has no outputs.
@@ -114,11 +114,6 @@ def held_out_loss(samples: Samples) -> HeldOutLoss:
     return HeldOutLoss(samples)
 
 
-def _rows(grid: ArrayLike) -> Array:
-    grid = as_leaf(grid)
-    return grid[:, None] if grid.ndim == 1 else grid
-
-
 class FunctionOn(eqx.Module):
     """An observable: the network's function on a grid of inputs.
 
@@ -126,7 +121,7 @@ class FunctionOn(eqx.Module):
         grid: inputs, one row a point; a vector is taken as one column.
     """
 
-    grid: Float[Array, "point dim"] = eqx.field(converter=_rows)
+    grid: Float[Array, "point dim"] = eqx.field(converter=as_rows)
 
     def __check_init__(self):
         """Refuse what is no list of inputs.
@@ -137,7 +132,7 @@ class FunctionOn(eqx.Module):
         if self.grid.ndim != 2 or self.grid.size == 0:
             raise ValueError(f"function_on takes points of shape (point,) or (point, dim), but the grid has shape {self.grid.shape}.")
 
-    def __call__(self, flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " point"]:
+    def __call__(self, flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "point ..."]:
         """The function on the grid.
 
         Args:
@@ -146,7 +141,7 @@ class FunctionOn(eqx.Module):
             params: the parameters.
 
         Returns:
-            One output a point, in the dtype of the parameters.
+            One output, or one row of outputs, a point, in the dtype of the parameters.
         """
         return network_at(flow, params, self.grid)
 

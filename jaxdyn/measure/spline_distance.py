@@ -47,8 +47,13 @@ class SplineDistance(eqx.Module):
 
         Returns:
             One number, in the units of the targets.
+
+        Raises:
+            ValueError: the network has several outputs.
         """
         f = network_at(flow, params, self.grid)
+        if f.ndim != 1:
+            raise ValueError(f"a spline is a function of one output, but the network returns outputs of shape {f.shape}.")
         return jnp.sqrt(jnp.mean((f - self.values.astype(f.dtype)) ** 2))
 
 

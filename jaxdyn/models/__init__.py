@@ -9,4 +9,4 @@ from .base import trainable as trainable
 from .mlp import MLP as MLP
 from .two_layer import TwoLayer as TwoLayer
 from .wrappers import Centred as Centred
-from .wrappers import Linearised as Linearised
+from .wrappers import Taylor as Taylor

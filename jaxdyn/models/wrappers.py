@@ -1,5 +1,7 @@
-"""Models made of models: centred at their start, or linearised."""
+"""Models made of models: centred at their start, or their Taylor polynomials."""
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Params, as_leaf
-from .base import AbstractModel, Neurons, trainable
+from .base import AbstractModel, Neurons, count, trainable
 
 
 def _check(model: Any) -> None:
@@ -124,25 +126,29 @@ class Centred(AbstractModel):
         return _pair(self.model, params)
 
 
-class Linearised(AbstractModel):
-    """The first-order Taylor polynomial of a model in its params: f(p; x) + J(p; x)(theta - p).
+class Taylor(AbstractModel):
+    r"""The Taylor polynomial of a model in its params, $\sum_{k=0}^{order} \frac{1}{k!} D^k f(p; x)[\theta - p, \dots, \theta - p]$.
 
-    Its gradient flow has a constant neural tangent kernel (Lee et al. 2019, arXiv:1902.06720). With `point`
-    given, p = point and the params are the model's own theta. With `point=None`, p is each lane's own start and the
-    params are `{"now": theta, "start": theta_0}`, of which `"start"` never trains. At a kink the Jacobian is JAX's:
+    Order 1 is the linearised model, f + J d with d = theta - p, whose gradient flow has a constant neural tangent kernel (Lee et al. 2019,
+    arXiv:1902.06720, eq. 5). Order 2, f + J d + 1/2 d^T H d, is the first whose kernel moves (Bai et al. 2020, Taylorized training,
+    arXiv:2002.04010). With `point` given, p = point and the params are the model's own theta. With `point=None`, p is each lane's own
+    start and the params are `{"now": theta, "start": theta_0}`, of which `"start"` never trains. At a kink the derivatives are JAX's:
     relu'(0) = 0.
 
     Attributes:
         model: any object with `init(key)` and `apply(params, x)`.
-        point: the params p to linearise around, or None.
+        point: the params p to expand around, or None.
+        order: of the polynomial, at least 1; each order about doubles the work.
     """
 
     model: Any
     point: Params | None = None
+    order: int = eqx.field(static=True, default=1)
 
     def __check_init__(self):
-        """Refuse what is no model."""
+        """Refuse what is no model, and orders without derivatives."""
         _check(self.model)
+        count("order", self.order)
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Draw the wrapped model's params, and double them if there is no point.
@@ -156,7 +162,7 @@ class Linearised(AbstractModel):
         start = self.model.init(key)
         return start if self.point is not None else {"now": start, "start": start}
 
-    def apply(self, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, " sample"]:
+    def apply(self, params: Params, x: Float[Array, "sample dim"]) -> Float[Array, "sample ..."]:
         """The outputs of the Taylor polynomial.
 
         Args:
@@ -164,13 +170,13 @@ class Linearised(AbstractModel):
             x: inputs, one row a sample.
 
         Returns:
-            One number a sample.
+            What the wrapped model returns: one number a sample, or one row.
         """
         now, point = (params, self.point) if self.point is not None else (params["now"], params["start"])
         point = jax.tree.map(lambda here, there: jnp.asarray(there, dtype=here.dtype), now, point)
         step = jax.tree.map(jnp.subtract, now, point)
-        value, change = jax.jvp(lambda theta: self.model.apply(theta, x), (point,), (step,))
-        return value + change
+        terms = _directional(lambda theta: self.model.apply(theta, x), self.order, step)(point)
+        return sum((term / math.factorial(k) for k, term in enumerate(terms[1:], start=1)), terms[0])
 
     def trainable(self, params: Params) -> Params:
         """Which leaves train: those that the wrapped model trains, none of `"start"`.
@@ -182,3 +188,16 @@ class Linearised(AbstractModel):
             A pytree of Python bools shaped like the params.
         """
         return trainable(self.model, params) if self.point is not None else _pair(self.model, params)
+
+
+def _directional(f: Callable[[Params], Array], order: int, step: Params) -> Callable[[Params], tuple[Array, ...]]:
+    """The function and its derivatives along a direction, up to an order."""
+    if order == 0:
+        return lambda theta: (f(theta),)
+    lower = _directional(f, order - 1, step)
+
+    def higher(theta: Params) -> tuple[Array, ...]:
+        values, changes = jax.jvp(lower, (theta,), (step,))
+        return (*values, changes[-1])
+
+    return higher

@@ -80,24 +80,43 @@ def test_kernel_drives_the_outputs(scales):
     np.testing.assert_allclose(*both_sides(params), rtol=1e-12)
 
 
-@pytest.mark.parametrize("chunk", [1, 2, 100])
-def test_chunks_change_nothing(chunk):
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 100])
+def test_the_budget_changes_nothing(rows):
+    """Any number of rows at once, most of which do not divide the 5 samples."""
     flow = jd.flows.GradientFlow(MODEL, jd.losses.square, DATA, time_scales=SCALES)
     params = drawn(3)
-    expected = brute(FLOW, params, SCALES)
-    np.testing.assert_allclose(ntk(flow, 0.0, params, chunk=chunk), expected, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(ntk(flow, 0.0, params, chunk=chunk, mixes_samples=True), expected, rtol=1e-12, atol=1e-13)
+    expected = brute(flow, params, SCALES)
+    budget = 3 * rows * 28 * 8
+    np.testing.assert_allclose(ntk(flow, 0.0, params, memory=budget), expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(ntk(flow, 0.0, params, memory=budget, mixes_samples=True), expected, rtol=1e-12, atol=1e-13)
 
 
-def test_default_chunk_follows_the_memory_budget(monkeypatch):
+def test_rows_at_once_follow_the_budget():
     params = drawn(0)
     row = ravel_pytree(params)[0].size * 8
-    shapes = []
-    for budget in (2 * row, 10 * row):
-        monkeypatch.setattr("jaxdyn.measure.kernel.JACOBIAN_BYTES", budget)
-        shapes.append(str(jax.make_jaxpr(lambda p: measure.ntk(FLOW, 0.0, p))(params)))
-    assert "scan" in shapes[0] and "f64[2,28]" in shapes[0] and "f64[5,28]" not in shapes[0]
-    assert "f64[5,28]" in shapes[1]
+    shapes = [str(jax.make_jaxpr(lambda p, b=budget: measure.ntk(FLOW, 0.0, p, memory=b))(params)) for budget in (4 * row, 10 * row)]
+    assert "f64[2,7,2]" in shapes[0] and "f64[5,7,2]" not in shapes[0]
+    assert "f64[5,7,2]" in shapes[1]
+
+
+def test_long_rows_are_multiplied_in_panels(monkeypatch):
+    """On a CPU; also their derivative, forwards and backwards."""
+    params = drawn(3)
+    kernel = jax.jit(lambda p, memory: measure.ntk(FLOW, 0.0, p, memory=memory), static_argnums=1)
+    plain = kernel(params, 10**6)
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(measure.ntk(FLOW, 0.0, p) ** 2)))
+    slopes = gradient(params)
+    jax.clear_caches()
+    monkeypatch.setattr("jaxdyn.measure._gram.PANEL", 3)
+    assert "platform_index" in str(jax.make_jaxpr(lambda p: measure.ntk(FLOW, 0.0, p))(params))
+    for memory in (1, 10**6):
+        np.testing.assert_allclose(kernel(params, memory), plain, rtol=1e-12, atol=1e-13)
+    jax.tree.map(lambda new, old: np.testing.assert_allclose(new, old, rtol=1e-11, atol=1e-11), gradient(params), slopes)
+    chunked = jax.jit(jax.grad(lambda p: jnp.sum(measure.ntk(FLOW, 0.0, p, memory=1) ** 2)))(params)
+    jax.tree.map(lambda new, old: np.testing.assert_allclose(new, old, rtol=1e-11, atol=1e-11), chunked, slopes)
+    velocity = FLOW.vector_field(0.0, params)
+    change = jax.jit(lambda p, v: jax.jvp(lambda p: jnp.sum(measure.ntk(FLOW, 0.0, p, memory=1) ** 2), (p,), (v,))[1])(params, velocity)
+    np.testing.assert_allclose(change, sum(jnp.vdot(slopes[k], velocity[k]) for k in "abc"), rtol=1e-11)
 
 
 def test_a_plain_function_of_any_pytree():
@@ -106,15 +125,18 @@ def test_a_plain_function_of_any_pytree():
 
     flow = jd.flows.GradientFlow(apply, jd.losses.square, DATA)
     params = {"layers": [jnp.array([0.4, -0.8])], "gain": jnp.asarray(1.7)}
-    np.testing.assert_allclose(ntk(flow, 0.0, params, chunk=2), brute(flow, params), rtol=1e-12)
+    np.testing.assert_allclose(ntk(flow, 0.0, params, memory=1000), brute(flow, params), rtol=1e-12)
 
 
 def test_a_model_that_mixes_samples():
     flow = jd.flows.GradientFlow(lambda p, x: x @ p - jnp.mean(x @ p), jd.losses.square, DATA)
     params = jnp.array([0.4, -0.8])
     expected = brute(flow, params)
-    np.testing.assert_allclose(ntk(flow, 0.0, params, mixes_samples=True, chunk=2), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(ntk(flow, 0.0, params, mixes_samples=True, memory=1), expected, rtol=1e-12, atol=1e-14)
     assert np.abs(ntk(flow, 0.0, params) - expected).max() > 0.1
+    said = jd.flows.GradientFlow(flow.model, jd.losses.square, DATA, mixes_samples=True)
+    np.testing.assert_allclose(ntk(said, 0.0, params), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(ntk(said, 0.0, params, mixes_samples=False), ntk(flow, 0.0, params))
 
 
 class OwnFlow(eqx.Module):
@@ -130,7 +152,29 @@ class OwnFlow(eqx.Module):
 def test_a_flow_of_ones_own_by_protocol():
     x = np.asarray(DATA.x)
     flow = OwnFlow(DATA, lambda p, x: x @ p)
-    np.testing.assert_allclose(ntk(flow, 0.0, jnp.ones(2), chunk=2), 9 * x @ x.T, rtol=1e-12)
+    np.testing.assert_allclose(ntk(flow, 0.0, jnp.ones(2), memory=1), 9 * x @ x.T, rtol=1e-12)
+    with pytest.raises(ValueError, match="own samples only"):
+        ntk(flow, 0.0, jnp.ones(2), x=x)
+
+
+OTHER = np.array([[0.5, 0.1], [-1.0, 2.0], [0.3, 0.3]])
+
+
+@pytest.mark.parametrize("memory", [1, 10**6])
+@pytest.mark.parametrize("mixes", [False, True])
+def test_kernel_between_other_inputs(memory, mixes):
+    flow = jd.flows.GradientFlow(MODEL, jd.losses.square, DATA, time_scales=SCALES, frozen=("b",), mixes_samples=mixes)
+    together = jd.data.points(np.concatenate([DATA.x, OTHER]), np.zeros(8))
+    params = drawn(4)
+    whole = brute(jd.flows.GradientFlow(MODEL, jd.losses.square, together), params, SCALES, [1, 0, 1])
+    near = {"rtol": 1e-12, "atol": 1e-13}
+    np.testing.assert_allclose(ntk(flow, 0.0, params, x=OTHER, memory=memory), whole[5:, 5:], **near)
+    np.testing.assert_allclose(ntk(flow, 0.0, params, other=OTHER, memory=memory), whole[:5, 5:], **near)
+    np.testing.assert_allclose(ntk(flow, 0.0, params, x=OTHER, other=DATA.x, memory=memory), whole[5:, :5], **near)
+    line = jd.flows.GradientFlow(lambda p, x: x[:, 0] * p, jd.losses.square, DATA)
+    np.testing.assert_allclose(ntk(line, 0.0, jnp.asarray(0.3), x=[1.0, 2.0], other=[3.0]), [[3.0], [6.0]], rtol=1e-14)
+    with pytest.raises(ValueError, match="shape"):
+        ntk(flow, 0.0, params, x=np.zeros((0, 2)))
 
 
 def test_mlp_and_wrapped_flows():
@@ -138,10 +182,10 @@ def test_mlp_and_wrapped_flows():
     inner = jd.flows.GradientFlow(mlp, jd.losses.square, DATA)
     start = drawn(4, mlp)
     expected = brute(inner, start)
-    np.testing.assert_allclose(ntk(inner, 0.0, start, chunk=2), expected, rtol=1e-12)
+    np.testing.assert_allclose(ntk(inner, 0.0, start, memory=1000), expected, rtol=1e-12)
     linear = jd.flows.LinearisedFlow(inner)
     moved = {"now": jax.tree.map(lambda leaf: leaf + 0.3, start), "start": start}
-    np.testing.assert_allclose(ntk(linear, 0.0, moved, chunk=2), expected, rtol=1e-11)
+    np.testing.assert_allclose(ntk(linear, 0.0, moved, memory=1000), expected, rtol=1e-11)
     centred = jd.flows.GradientFlow(jd.models.Centred(mlp, 3.0), jd.losses.square, DATA)
     np.testing.assert_allclose(ntk(centred, 0.0, {"now": start, "start": moved["now"]}), 9 * expected, rtol=1e-12)
     scaled = jd.flows.GradientFlow(MODEL, jd.losses.square, DATA, time_scales=SCALES, frozen=("b",))
@@ -189,7 +233,7 @@ def test_nothing_that_moves_gives_a_kernel_of_zero():
 
 def test_chunks_under_vmap():
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(drawn, range(3)))
-    many = jax.jit(jax.vmap(lambda p: measure.ntk(FLOW, 0.0, p, chunk=2)))(batch)
+    many = jax.jit(jax.vmap(lambda p: measure.ntk(FLOW, 0.0, p, memory=1000)))(batch)
     for lane in range(3):
         np.testing.assert_allclose(many[lane], brute(FLOW, drawn(lane)), rtol=1e-12, atol=1e-13)
 
@@ -202,10 +246,10 @@ def test_float32_with_time_scales():
     np.testing.assert_allclose(kernel, brute(FLOW, drawn(0), SCALES), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("chunk", [0, -1, 1.5, "all"])
-def test_bad_chunks(chunk):
-    with pytest.raises(ValueError, match="chunk"):
-        ntk(FLOW, 0.0, drawn(0), chunk=chunk)
+@pytest.mark.parametrize("options", [{"memory": 0}, {"memory": -1}, {"memory": "all"}, {"memory": True}, {"outputs": "mean"}])
+def test_bad_options(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        ntk(FLOW, 0.0, drawn(0), **options)
 
 
 def test_a_flow_without_outputs():

@@ -34,7 +34,7 @@ WITHOUT_START = {
 }
 WITH_START = {
     "kernel_change": measure.ntk_change,
-    "small": partial(measure.ntk_change, chunk=2),
+    "small": partial(measure.ntk_change, memory=1000),
     "distance": measure.parameter_distance,
     "drift": measure.conserved_drift,
     "movement": measure.knot_movement,
@@ -66,7 +66,8 @@ def test_every_observable_keeps_the_dtype_of_the_params():
 
 def test_what_starts_at_zero_does_and_grows(solution):
     for name in WITH_START:
-        assert solution.observed[name][0] == 0 and solution.observed[name][-1] > 0
+        # the start's kernel is compiled by itself, that of the records as a batch
+        assert solution.observed[name][0] <= (1e-15 if "kernel" in name or name == "small" else 0) and solution.observed[name][-1] > 0
     assert solution.observed["drift"][-1] < 1e-5
     assert min(solution.observed[name][-1] for name in ("kernel_change", "distance", "movement")) > 1e-3
     K = np.asarray(solution.observed["kernel"])

@@ -1,4 +1,4 @@
-"""Centred and linearised models against their definitions."""
+"""Centred models and Taylor polynomials of models against their definitions."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,8 @@ import jax.random as jr
 import numpy as np
 import pytest
 
-from jaxdyn.models import MLP, Centred, Linearised, TwoLayer, trainable
+import jaxdyn as jd
+from jaxdyn.models import MLP, Centred, Taylor, TwoLayer, trainable
 
 X = np.random.default_rng(2).normal(size=(5, 2))
 
@@ -71,18 +72,74 @@ def test_centred_offers_what_its_model_offers():
     assert plain.slopes is plain.conserved(pair) is plain.preactivations(pair, X) is None
 
 
-def test_linearised_is_first_order():
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_the_error_of_a_taylor_polynomial_is_of_the_next_order(order):
     inner = MLP((4, 3), 2, activation="tanh")
     theta = inner.init(jr.key(0))
-    model = Linearised(inner, theta)
+    model = Taylor(inner, theta, order)
     np.testing.assert_allclose(model.apply(theta, X), inner.apply(theta, X), rtol=1e-14)
-    sizes, errors = np.array([1e-1, 1e-2, 1e-3]), []
     direction = jax.tree.map(lambda new, old: new - old, moved(theta, 1.0), theta)
-    for size in sizes:
-        there = jax.tree.map(lambda p, d, size=size: p + size * d, theta, direction)
-        errors.append(np.max(np.abs(model.apply(there, X) - inner.apply(there, X))))
-    order = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
-    assert 1.9 < order < 2.1
+
+    @jax.jit
+    def error(size):
+        there = jax.tree.map(lambda p, d: p + size * d, theta, direction)
+        return jnp.max(jnp.abs(model.apply(there, X) - inner.apply(there, X)))
+
+    sizes = np.array([1e-1, 3e-2, 1e-2])
+    slope = np.polyfit(np.log(sizes), np.log([error(size) for size in sizes]), 1)[0]
+    assert order + 0.9 < slope < order + 1.1
+
+
+def test_second_order_against_finite_differences():
+    inner = TwoLayer(4, 2, activation="tanh")
+    start = inner.init(jr.key(3))
+    now, h = moved(start), 1e-3
+    f = [np.asarray(inner.apply(jax.tree.map(lambda p, q, s=s: p + s * h * (q - p), start, now), X)) for s in (-2, -1, 0, 1, 2)]
+    first = (f[0] - 8 * f[1] + 8 * f[3] - f[4]) / (12 * h)
+    second = (-f[0] + 16 * f[1] - 30 * f[2] + 16 * f[3] - f[4]) / (12 * h**2)
+    assert np.max(np.abs(second)) > 1e-2
+    np.testing.assert_allclose(Taylor(inner, start, 2).apply(now, X), f[2] + first + second / 2, rtol=0, atol=1e-9)
+
+
+class Cubic:
+    """Two outputs of a polynomial: of degree 2 and 3 in the params, with somebody else's nested params."""
+
+    def init(self, key):
+        return {"u": jr.normal(key, (2,)), "v": (jr.normal(key, ()),)}
+
+    def apply(self, params, x):
+        u, v = params["u"], params["v"][0]
+        return jnp.stack([x @ u * v + u[0] ** 2, x @ u * u[1] * v], axis=1)
+
+
+@pytest.mark.parametrize("own_start", [False, True])
+def test_polynomials_are_their_own_from_their_degree_on(own_start):
+    inner = Cubic()
+    start = inner.init(jr.key(1))
+    now = moved(start, 2.0)
+    exact = np.asarray(inner.apply(now, X))
+    params = {"now": now, "start": start} if own_start else now
+    first, second, third = (np.asarray(Taylor(inner, None if own_start else start, k).apply(params, X)) for k in (1, 2, 3))
+    np.testing.assert_allclose(second[:, 0], exact[:, 0], rtol=1e-12)
+    np.testing.assert_allclose(third, exact, rtol=1e-12)
+    assert np.max(np.abs(first - exact), axis=0).min() > 0.1 and np.max(np.abs(second - exact)[:, 1]) > 0.1
+
+
+@pytest.mark.parametrize("own_start", [False, True])
+def test_the_flow_of_a_second_order_model(own_start):
+    """A network quadratic in its params flows as its polynomial of order 2 does, from the point and from elsewhere."""
+    data = jd.data.points(X, np.array([0.3, -0.2, 0.5, 0.0, 1.0]))
+    inner = Quadratic()
+    point, start = jnp.array([0.4, -0.3]), jnp.array([0.9, 0.2])
+    model = Taylor(inner, None if own_start else point, 2)
+    params = {"now": start, "start": point} if own_start else start
+    own = jd.solve(jd.flows.GradientFlow(inner, jd.losses.square, data), start, t1=1.0, rtol=1e-10)
+    other = jd.solve(jd.flows.GradientFlow(model, jd.losses.square, data), params, t1=1.0, rtol=1e-10)
+    end = other.params["now"] if own_start else other.params
+    assert np.max(np.abs(own.params - start)) > 0.1
+    np.testing.assert_allclose(end, own.params, rtol=1e-8)
+    if own_start:
+        np.testing.assert_array_equal(other.params["start"], point)
 
 
 def test_linearised_formula_with_a_kink_and_both_parametrisations():
@@ -94,14 +151,14 @@ def test_linearised_formula_with_a_kink_and_both_parametrisations():
     for letter in "abc":
         step = np.asarray(now[letter] - start[letter]).ravel()
         expected = expected + np.asarray(jacobian[letter]).reshape(5, -1) @ step
-    np.testing.assert_allclose(Linearised(inner, start).apply(now, X), expected, rtol=1e-12)
-    np.testing.assert_allclose(Linearised(inner).apply({"now": now, "start": start}, X), expected, rtol=1e-12)
+    np.testing.assert_allclose(Taylor(inner, start).apply(now, X), expected, rtol=1e-12)
+    np.testing.assert_allclose(Taylor(inner).apply({"now": now, "start": start}, X), expected, rtol=1e-12)
 
 
 def test_linearised_kernel_is_constant():
     inner = TwoLayer(6, 2, activation="tanh")
     start = inner.init(jr.key(3))
-    model = Linearised(inner, start)
+    model = Taylor(inner, start)
 
     def kernel(f, p):
         rows = [np.asarray(leaf).reshape(5, -1) for leaf in jax.tree.leaves(jax.jit(jax.jacrev(f))(p))]
@@ -115,13 +172,13 @@ def test_linearised_kernel_is_constant():
 
 def test_linearised_starts():
     inner = Quadratic()
-    pair = Linearised(inner).init(jr.key(1))
+    pair = Taylor(inner).init(jr.key(1))
     np.testing.assert_array_equal(pair["now"], inner.init(jr.key(1)))
     np.testing.assert_array_equal(pair["start"], inner.init(jr.key(1)))
-    np.testing.assert_array_equal(Linearised(inner, jnp.ones(2)).init(jr.key(1)), inner.init(jr.key(1)))
-    assert Linearised(inner).trainable(pair) == {"now": True, "start": False}
+    np.testing.assert_array_equal(Taylor(inner, jnp.ones(2)).init(jr.key(1)), inner.init(jr.key(1)))
+    assert Taylor(inner).trainable(pair) == {"now": True, "start": False}
     two = TwoLayer(4, 2, trains="c")
-    assert Linearised(two, two.init(jr.key(0))).trainable(two.init(jr.key(1))) == {"a": False, "b": False, "c": True}
+    assert Taylor(two, two.init(jr.key(0))).trainable(two.init(jr.key(1))) == {"a": False, "b": False, "c": True}
 
 
 def test_trainable_of_any_model():
@@ -129,7 +186,13 @@ def test_trainable_of_any_model():
     assert trainable(TwoLayer(2, trains="a"), {"a": 1, "b": 2, "c": 3}) == {"a": True, "b": False, "c": False}
 
 
-@pytest.mark.parametrize("wrapper", [Centred, Linearised])
+@pytest.mark.parametrize("wrapper", [Centred, Taylor])
 def test_what_is_no_model_is_refused(wrapper):
     with pytest.raises(ValueError, match=r"must have init\(key\) and apply"):
         wrapper(lambda params, x: x)
+
+
+@pytest.mark.parametrize("order", [0, -1, 1.5, "two"])
+def test_orders_that_are_none(order):
+    with pytest.raises(ValueError, match="order must be an integer"):
+        Taylor(Quadratic(), None, order)
