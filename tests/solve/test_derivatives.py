@@ -31,8 +31,9 @@ CONFIGURATIONS = {
     "relu, square, kernel": (RELU, "square", KERNEL, 1),
     "relu, square, Tsit5, vmapped": (RELU, "square", None, 2),
 }
-SEEDS = 5
-STEP = 1e-3
+POINTS = 5
+STEP, KINKED_STEP = 1e-3, 2.5e-4
+"""Of the differences; where there are kinks their error of fourth order is larger."""
 
 
 def make(name):
@@ -74,17 +75,21 @@ def test_derivatives_of_a_solve(name):
     value = jax.jit(number)
     forward = jax.jit(lambda v, key, along: jax.jvp(lambda v: number(v, key)[0], (v,), (along,))[1])
     reverse = jax.jit(jax.grad(lambda v, key: number(v, key, checkpoints=8)[0]))
-    seen = 0
-    for seed in range(SEEDS):
+    step = KINKED_STEP if "relu" in name else STEP
+    compared, seen = 0, 0
+    for seed in range(3 * POINTS):
         rng = np.random.default_rng(seed)
         key, v = jax.random.key(seed), at + 0.1 * rng.normal(size=at.size)
         along = rng.normal(size=at.size)
-        near = {k: value(v + k * STEP * along, key) for k in (-2, -1, 0, 1, 2)}
-        assert len({int(kinks) for _, kinks in near.values()}) == 1, "the differences see a kink come or go: another seed"
-        seen += int(near[0][1])
+        near = {k: value(v + k * step * along, key) for k in (-2, -1, 0, 1, 2)}
+        if len({int(kinks) for _, kinks in near.values()}) > 1:
+            continue  # a kink comes or goes within the difference
         f = {k: float(found) for k, (found, _) in near.items()}
-        expected = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * STEP)
+        expected = (8 * (f[1] - f[-1]) - (f[2] - f[-2])) / (12 * step)
         found = forward(v, key, along)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
         np.testing.assert_allclose(reverse(v, key) @ along, found, rtol=1e-9)
-    assert (seen > 0) == ("relu" in name)
+        compared, seen = compared + 1, seen + int(near[0][1])
+        if compared == POINTS:
+            break
+    assert compared == POINTS and (seen > 0) == ("relu" in name)
