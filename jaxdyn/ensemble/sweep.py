@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import diffrax as dfx
 import jax
@@ -24,6 +24,7 @@ from ..solve import (
     RecordRequest,
     Settings,
     Tolerances,
+    check_limit,
     describe_method,
     make_settings,
     observables,
@@ -111,7 +112,7 @@ def sweep(
         seeds: a number k (0 to k - 1), or ids.
         over: the grid, `{"model.init_scale": [0.1, 1.0]}`; paths lead into the flow, or are t1, rtol, atol, max_steps, dt0. A tuple of
             paths moves several settings together, each value being a tuple. Settings that change a shape cost a compilation each.
-        t1: end time, unless the grid has it.
+        t1: end time, unless the grid has it; infinity for the flow's limit.
         record: a number of times (log-spaced up to each lane's t1), or the times themselves.
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`; each becomes a variable over (..., seed, time) and,
             at the lane's end, `NAME_end`. A function's attribute `dims` names further dimensions.
@@ -155,7 +156,9 @@ def sweep(
         raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
     how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
-    groups = make_groups(flow, axes, lambda own: partial(_settle, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how))
+    groups = make_groups(
+        flow, axes, lambda own: partial(_settle, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how, record)
+    )
     problems = [_problem(one, record, watch, key) for one in groups]
     taken = tuple(axis.name for axis in axes)
     kept = [columns(problem, taken) for problem in problems]
@@ -206,19 +209,22 @@ def _check_key(key: Any) -> PRNGKeyArray:
     return key
 
 
-def _settle(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, values: dict[str, Any]) -> Settings:
+def _settle(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, record: Any, values: dict[str, Any]) -> Settings:
     """A lane's settings, with those that the grid varies."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number | np.ndarray | jax.Array) or np.ndim(value) > 0:
             raise ValueError(f"the grid's values for {name!r} must be numbers, not {value!r:.60}.")
     end = values.get("t1", t1)
-    return make_settings(dtype, end, stop, how._replace(**{name: value for name, value in values.items() if name != "t1"}))
+    how = how._replace(**{name: value for name, value in values.items() if name != "t1"})
+    return make_settings(dtype, end, stop, how, record=record)
 
 
 def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray) -> Problem:
     """What the lanes of a group share."""
-    relative = isinstance(record, int | np.integer)
-    times = record_times(record, 0.0, 1.0 if relative else float(group.ends.min()))
+    end = float(group.ends.min())
+    relative = isinstance(record, int | np.integer) and bool(np.isfinite(end))
+    check_limit(group.flow, end)
+    times = record_times(cast(Any, record), 0.0, 1.0 if relative else end)
     plan = Plan(group.moving, times, relative)
     return Problem(group.flow, group.settings, plan, group.table, key, like_start((group.flow, key)), watch)
 

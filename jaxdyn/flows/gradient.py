@@ -249,6 +249,11 @@ class GradientFlow(AbstractFlow):
         return getattr(self.loss_function, "separable", False)
 
     @property
+    def has_limit(self) -> bool:
+        """Whether the flow can be expected to come to rest: the loss has a minimum, or a penalty gives it one."""
+        return getattr(self.loss_function, "attained", True) or self.weight_decay is not None or self.norm_barrier is not None
+
+    @property
     def _apply(self) -> Callable[..., Array]:
         return getattr(self.model, "apply", self.model)
 

@@ -79,6 +79,11 @@ class LinearisedFlow(AbstractFlow):
         return self.inner.loss_of_outputs(f)
 
     @property
+    def has_limit(self) -> bool:
+        """Whether the flow can be expected to come to rest."""
+        return self.inner.has_limit
+
+    @property
     def separable(self) -> bool:
         """Whether the loss is a sum over samples; a plain function is not known to be."""
         return self.inner.separable

@@ -122,6 +122,11 @@ class ReducedFlow(AbstractFlow):
         return gated_loss(self.loss_function, f, self.data.y, gates)
 
     @property
+    def has_limit(self) -> bool:
+        """Whether the flow can be expected to come to rest: the loss has a minimum."""
+        return getattr(self.loss_function, "attained", True)
+
+    @property
     def separable(self) -> bool:
         """Whether the loss is a sum over samples; a plain function is not known to be."""
         return getattr(self.loss_function, "separable", False)

@@ -21,6 +21,7 @@ class AbstractLoss(eqx.Module):
         name: the name that `loss` finds it by.
         convention: one sentence with formula, normalisation and what it does to time.
         separable: whether it is a sum over samples, so that its second derivative couples no two of them.
+        attained: whether finite outputs reach its infimum; otherwise a network that fits grows without end.
         many_outputs: whether it takes one row of outputs a sample, f of shape (sample, output), with one label each; otherwise outputs
             are shaped like the targets.
     """
@@ -28,6 +29,7 @@ class AbstractLoss(eqx.Module):
     name: eqx.AbstractClassVar[str]
     convention: eqx.AbstractClassVar[str]
     separable: ClassVar[bool] = True
+    attained: ClassVar[bool] = True
     many_outputs: ClassVar[bool] = False
 
     @abc.abstractmethod

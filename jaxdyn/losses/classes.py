@@ -14,6 +14,7 @@ class CrossEntropy(AbstractLoss):
     """sum_j (log sum_k exp f_jk - f_(j y_j)), the cross-entropy of the softmax; with two classes it is the logistic loss of f_1 - f_0."""
 
     name: ClassVar[str] = "cross_entropy"
+    attained: ClassVar[bool] = False
     convention: ClassVar[str] = (
         "sum over samples of -log softmax(f)[y], labels 0, 1, ...; time runs n times faster than with the mean over n samples"
     )

@@ -13,6 +13,7 @@ class Logistic(AbstractLoss):
     """sum_j log(1 + exp(-y_j f_j)); Min, Mallada & Vidal 2023 (arXiv:2307.12851) take twice this."""
 
     name: ClassVar[str] = "logistic"
+    attained: ClassVar[bool] = False
     convention: ClassVar[str] = (
         "sum over samples of log(1 + exp(-y f)), labels -1 and +1; time runs n times faster than with the mean over n"
         " samples and half as fast as with 2 log(1 + exp(-y f))"
@@ -36,6 +37,7 @@ class Exponential(AbstractLoss):
     """sum_j exp(-y_j f_j) (Min, Mallada & Vidal 2023, arXiv:2307.12851)."""
 
     name: ClassVar[str] = "exponential"
+    attained: ClassVar[bool] = False
     convention: ClassVar[str] = (
         "sum over samples of exp(-y f), labels -1 and +1; time runs n times faster than with the mean over n samples"
     )

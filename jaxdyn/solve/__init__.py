@@ -23,6 +23,7 @@ from .rules import SteadyDirection as SteadyDirection
 from .rules import StopWhen as StopWhen
 from .settings import Tolerances as Tolerances
 from .settings import check_flow as check_flow
+from .settings import check_limit as check_limit
 from .settings import describe_method as describe_method
 from .settings import make_settings as make_settings
 from .solution import Solution as Solution

@@ -15,10 +15,13 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._platform import default_rtol
 from .._types import Params
+from .branch import where_it_happens
 from .explicit import explicit_step
 from .exponential import EVALUATIONS, KernelExponential, KernelTerm, LinearPart, linear_part
 from .kinks import Cut, KinkState, Passage, Shift, Step, SwitchState
+from .limit import EVERY, STILL, ending
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
 from .treatment import is_shift_invariant, treatment
@@ -46,6 +49,7 @@ class Settings(eqx.Module):
         norm_bound: a Euclidean norm, relative to 1 + that of the start, beyond which the lane has diverged.
         locate_kinks: whether to step through the kinks of gated models instead of over them (static).
         checkpoints: states kept for reverse-mode derivatives; None for forward-mode ones (static).
+        limit_after: the lane ends in its limit, at a time after this one; None for one that ends at t1.
     """
 
     solver: dfx.AbstractSolver
@@ -57,6 +61,7 @@ class Settings(eqx.Module):
     norm_bound: Float[Array, ""]
     locate_kinks: bool = eqx.field(static=True, default=True)
     checkpoints: int | None = eqx.field(static=True, default=None)
+    limit_after: Float[Array, ""] | None = None
 
 
 class Certificate(eqx.Module):
@@ -71,6 +76,8 @@ class Certificate(eqx.Module):
         largest_loss_increase: between two accepted steps (an exact gradient flow has none); 0 if it never rose.
         conserved_drift: largest absolute change of any conserved quantity since the start; NaN if the flow declares none.
         largest_norm: of the parameters, Euclidean, over accepted steps.
+        accumulated_error: the Euclidean norms of all steps' error estimates, summed, and with t1 = inf what the limit is off; an estimate
+            of the error of the end where neighbouring solutions do not part. NaN for solvers without an estimate.
         num_kinks: gates that changed, and slides that began or ended; -1 where a gated flow was stepped plainly.
         num_slides: slides that began; -1 likewise.
         num_ambiguous_kinks: after which the solution is not unique (see docs/kinks.md); -1 likewise.
@@ -86,6 +93,7 @@ class Certificate(eqx.Module):
     largest_loss_increase: Float[Array, ""]
     conserved_drift: Float[Array, ""]
     largest_norm: Float[Array, ""]
+    accumulated_error: Float[Array, ""]
     num_kinks: Int[Array, ""]
     num_slides: Int[Array, ""]
     num_ambiguous_kinks: Int[Array, ""]
@@ -276,6 +284,7 @@ class Lane:
                 largest_loss_increase=zero,
                 conserved_drift=jnp.where(conserved.size > 0, zero, jnp.nan),
                 largest_norm=norm,
+                accumulated_error=zero,
                 num_kinks=unlocated,
                 num_slides=unlocated,
                 num_ambiguous_kinks=ambiguous,
@@ -335,6 +344,14 @@ class Lane:
         if not invariant:  # it has its own idea of where the next step starts, such as just after a jump
             t, t_low = next_t0, jnp.zeros_like(t_low)
         t, t_low = jnp.where(clipped, settings.t1, t), jnp.where(clipped, 0.0, t_low)
+        error = jnp.full_like(zero, jnp.nan) if y_error is None else jnp.linalg.norm(jax.lax.stop_gradient(y_error))
+        if settings.limit_after is not None:
+            moved = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(y1 - state.y) / self._tolerance(state.y, y1)) ** 2))
+            turn = (state.certificate.num_accepted_steps + 1) % EVERY == 0
+            looks = accepted & (t >= settings.limit_after) & (moved <= STILL) & turn
+            clipped, y1, amiss = self._end(looks, t, y1, None if passage is None else kinks)
+            t, t_low = jnp.where(clipped, jnp.inf, t), jnp.where(clipped, 0.0, t_low)
+            error += amiss
         params = self.unravel(y1)
         loss = jnp.asarray(self.flow.loss(params), self.dtype)
         still = jax.lax.stop_gradient(y1)
@@ -351,6 +368,7 @@ class Lane:
             ),
             conserved_drift=jnp.where(accepted, jnp.maximum(old.conserved_drift, drift), old.conserved_drift),
             largest_norm=jnp.where(accepted, jnp.maximum(old.largest_norm, norm), old.largest_norm),
+            accumulated_error=old.accumulated_error + jnp.where(accepted, error, 0.0),
             **self._count_kinks(state, passage, h, accepted, running),
         )
         rejections = jnp.where(accepted, 0, state.rejections + 1)
@@ -410,12 +428,29 @@ class Lane:
             first, last = dense["k"][0], solver_state[1]
         else:
             first, last = (self._field(zero, y, (state.t, hold)) for y in (state.y, y1))
-        tolerance = None
-        if isinstance(controller, dfx.PIDController):
-            rtol, atol = (jnp.asarray(tolerance, self.dtype) for tolerance in (controller.rtol, controller.atol))
-            tolerance = jax.lax.stop_gradient(atol + rtol * jnp.maximum(jnp.abs(state.y), jnp.abs(y1)))
+        tolerance = self._tolerance(state.y, y1) if isinstance(controller, dfx.PIDController) else None
         step = Step(h, state.y, first, y1, last, lambda s: self._point(h, dense, s), state.rejections)
         return self.kinks.passage(state.t, state.kinks, step, tolerance, active)
+
+    def _end(self, looks: Array, t: Array, y: Array, kinks: Any) -> tuple[Array, Array, Array]:
+        """Where it is to be looked, whether what is left is linear; then the limit, and how far off it may be."""
+        hold = None if kinks is None else self.kinks.hold(kinks)
+        own = getattr(self.flow, "mobility", None)
+        scale = jnp.ones_like(y) if own is None else jnp.sqrt(ravel_pytree(own(self.unravel(y)))[0].astype(self.dtype))
+
+        def look(true: Array) -> tuple[Array, Array, Array]:
+            here = jnp.where(true, y, jnp.nan)  # or it would be looked before every turn of the loop, taken or not
+            return ending(lambda v: self._field(jnp.zeros((), self.dtype), v, (t, hold)), here, scale, self._tolerance(here, here))
+
+        nothing = (jnp.asarray(False), y, jnp.zeros((), self.dtype))
+        return where_it_happens(looks, look, nothing, self.settings.checkpoints is not None)
+
+    def _tolerance(self, y0: Array, y1: Array) -> Array:
+        """What the controller allows each parameter; a default where it does not say."""
+        rtol = getattr(self.settings.controller, "rtol", default_rtol(self.dtype))
+        atol = getattr(self.settings.controller, "atol", 1e-2 * rtol)
+        rtol, atol = (jnp.asarray(tolerance, self.dtype) for tolerance in (rtol, atol))
+        return jax.lax.stop_gradient(atol + rtol * jnp.maximum(jnp.abs(y0), jnp.abs(y1)))
 
     def _count_kinks(self, state: LaneState, passage: Passage | None, h: Array, accepted: Array, running: Array) -> dict[str, Array]:
         """What the certificate says of evaluations and kinks."""

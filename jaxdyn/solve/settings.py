@@ -15,6 +15,7 @@ from .._platform import check_tolerance, default_rtol
 from .._types import Params, as_leaf
 from .exponential import KernelExponential
 from .lane import Settings
+from .records import RecordRequest, is_infinite, last_finite
 from .rules import AbstractStopRule, StopWhen
 from .treatment import is_shift_invariant, treatment
 
@@ -157,7 +158,7 @@ def _check_number(name: str, value: Any, expected: str, fits: Callable[[Any], An
         raise ValueError(f"{name}={value!r} must be {expected}.")
 
 
-def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any = 0.0) -> Settings:
+def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any = 0.0, record: RecordRequest | None = None) -> Settings:
     """Settings with every default filled in and every value checked that is not a tracer.
 
     Args:
@@ -166,6 +167,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         stop: stop rules.
         how: solver, controller and tolerances.
         t0: start time.
+        record: what is recorded; a limit is not looked for before that.
 
     Returns:
         The settings.
@@ -179,7 +181,8 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
     if not _takes_one_term(solver):
         raise ValueError(f"{type(solver).__name__} needs a field in several parts: take a solver for one, such as diffrax.Kvaerno5().")
     _check_number("t0", t0, "a finite time", lambda t: True)
-    _check_number("t1", t1, f"a finite time after t0={t0}", lambda t: not is_concrete(t0) or t > t0)
+    to_limit = is_infinite(t1)
+    _check_number("t1", None if to_limit else t1, f"a time after t0={t0}, or jax.numpy.inf", lambda t: not is_concrete(t0) or t > t0)
     _check_number("max_steps", how.max_steps, "at least 1", lambda n: n >= 1)
     _check_number("dt0", how.dt0, "positive", lambda h: h > 0)
     _check_number("norm_bound", how.norm_bound, "positive", lambda bound: bound > 0)
@@ -229,6 +232,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         norm_bound=as_leaf(how.norm_bound),
         locate_kinks=bool(how.locate_kinks),
         checkpoints=how.checkpoints,
+        limit_after=jnp.asarray(last_finite(record), jnp.result_type(float)) if to_limit else None,
     )
 
 
@@ -261,6 +265,24 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
         return tuple(getattr(finder, name) for name in names)
 
     return eqx.tree_at(lambda s: open_places(s.root_finder), solver, open_places(controller), is_leaf=lambda x: x is use_stepsize_tol)
+
+
+def check_limit(flow: Any, t1: Any) -> None:
+    """Refuses to look for a limit that there is not.
+
+    Args:
+        flow: the flow.
+        t1: the end time.
+
+    Raises:
+        ValueError: t1 is infinite, and the flow says that it never comes to rest.
+    """
+    if is_infinite(t1) and not getattr(flow, "has_limit", True):
+        loss = getattr(getattr(flow, "loss_function", None), "name", "this")
+        raise ValueError(
+            f"the {loss} loss has no minimum, so the parameters grow without end: ask for their direction, "
+            "t1=1e9 with stop=jaxdyn.SteadyDirection(1e-3), or give the flow a weight_decay."
+        )
 
 
 def describe_method(flow: Any, settings: Settings, like: Params) -> str:

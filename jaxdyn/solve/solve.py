@@ -17,7 +17,7 @@ from .observe import Observable, evaluate, observables
 from .outcome import Outcome
 from .records import RecordRequest, record_times
 from .rules import AbstractStopRule
-from .settings import Tolerances, check_flow, check_methods, check_params, describe_method, is_concrete, make_settings
+from .settings import Tolerances, check_flow, check_limit, check_methods, check_params, describe_method, is_concrete, make_settings
 from .solution import Solution, read_solution
 
 DEFAULT_MAX_RECORDED_STEPS = 4096
@@ -51,7 +51,8 @@ def solve(
     Args:
         flow: what to integrate.
         start: the parameters; or an earlier solution with the same solver, to go on from where it stands.
-        t1: end time, in the unit of the loss's convention.
+        t1: end time, in the unit of the loss's convention; infinity for the flow's limit, whose error `sol.certificate.accumulated_error`
+            estimates: the flow is followed until what is left of it is linear.
         t0: start time; ignored when going on.
         record: a number of times (log-spaced), the times themselves, or "steps" for every accepted step.
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states; `start` is where this call
@@ -94,7 +95,8 @@ def solve(
         if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
-    settings = make_settings(dtype, t1, stop, how, begins)
+    check_limit(flow, t1)
+    settings = make_settings(dtype, t1, stop, how, begins, record)
     if going_on and start.method != describe_method(flow, settings, params):
         now = describe_method(flow, settings, params)
         raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")

@@ -67,8 +67,12 @@ def make(name):
     return jnp.append(flat, 0.0), number
 
 
-@pytest.mark.ci_slow
-@pytest.mark.parametrize("name", CONFIGURATIONS)
+IN_CI = ("tanh, square, Tsit5", "tanh, square, kernel", "relu, square, Tsit5")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.ci_slow if name in IN_CI else pytest.mark.slow) for name in CONFIGURATIONS]
+)
 def test_derivatives_of_a_solve(name):
     """By init scale, output factor, delta, inputs, targets, end time and start together, at five random points each."""
     at, number = make(name)

@@ -1,0 +1,106 @@
+r"""The limit of a flow at infinite time, from where all that is left of it is linear.
+
+Near the end of a lane the flow is $\dot\theta = F + L (\theta - \theta_0)$ with $L = -S H S^{-1}$, where $S^2$ is the mobility and H, in
+the coordinates $S^{-1} \theta$, the loss's second derivative: the tangent kernel's part where the residuals vanish, all of it where they
+do not. The linear flow ends at $\theta_0 + S H^+ S^{-1} F$, of all minima the one that the flow itself leads to. The pseudo-inverse is
+applied in the Krylov space of $S^{-1} F$, so that neither H nor a kernel is formed, and directions along a manifold of minima do not enter.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+MODES = 64
+"""Of the Krylov space."""
+EVERY = 4
+"""Accepted steps between two looks at what is left."""
+STILL = 100.0
+"""A step that has moved the parameters by more than so often the tolerance is none to look after: most of them, and of what is left."""
+NEAR = 10.0
+"""What is left is linear once it is this often the tolerance: the rest of it is of the square of that."""
+
+
+def ending(
+    field: Callable[[Array], Array],
+    y: Float[Array, " param"],
+    scale: Float[Array, " param"],
+    tolerance: Float[Array, " param"],
+) -> tuple[Bool[Array, ""], Float[Array, " param"], Float[Array, ""]]:
+    """The limit as a point tells it.
+
+    Args:
+        field: points to velocities, smooth: gates held.
+        y: the point.
+        scale: S, the root of the mobility.
+        tolerance: of each parameter.
+
+    Returns:
+        Whether what is left is linear and small; if so the limit, with the derivatives that a limit has, otherwise the point; and an
+        estimate of its Euclidean distance from the limit of the flow from here, otherwise 0.
+    """
+    inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1.0), 0.0)
+
+    def way_from(y: Array) -> tuple[Array, Array]:
+        velocity, change = jax.linearize(field, y)
+        found, unsolved = jax.lax.custom_linear_solve(
+            lambda v: -inverse * change(scale * v),
+            inverse * velocity,
+            lambda operator, b: pseudo_solve(operator, b, min(MODES, y.size)),
+            symmetric=True,
+            has_aux=True,
+        )
+        return scale * found, jnp.max(scale) * unsolved
+
+    way, unsolved = way_from(y)
+    unsolved = jax.lax.stop_gradient(unsolved)
+    linear = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(way) / tolerance) ** 2)) <= NEAR
+    # what the linear flow has missed; it is of second order, and so is what it missed along a manifold of minima
+    correction, _ = jax.lax.stop_gradient(way_from(y + way))
+    reached = linear & (unsolved <= jnp.linalg.norm(tolerance)) & jnp.all(jnp.isfinite(correction))
+    error = jnp.where(reached, 2 * jnp.linalg.norm(correction) + unsolved, 0.0)
+    return reached, jnp.where(reached, y + way + correction, y), error
+
+
+def pseudo_solve(
+    operator: Callable[[Array], Array], b: Float[Array, " param"], modes: int
+) -> tuple[Float[Array, " param"], Float[Array, ""]]:
+    """H^+ b in a Krylov space of b, by the method of Lanczos with full reorthogonalisation.
+
+    Args:
+        operator: a symmetric H, not negative but for rounding.
+        b: the right-hand side.
+        modes: the size of the space.
+
+    Returns:
+        The solution, and how large what it leaves of b may be as a solution: |b - H x| over the smallest eigenvalue that counts; infinity
+        where H has none.
+
+    Reference:
+        Golub & Van Loan (2013), Matrix Computations, section 10.1.
+    """
+    dtype, size = b.dtype, jnp.linalg.norm(b)
+    eps = jnp.finfo(dtype).eps
+
+    def turn(k: Array, carry: tuple) -> tuple:
+        basis, diagonal, beside = carry
+        w = operator(basis[k])
+        diagonal = diagonal.at[k].set(w @ basis[k])
+        least = 100 * eps * jnp.linalg.norm(w)
+        for _ in range(2):
+            w = w - basis.T @ (basis @ w)
+        length = jnp.linalg.norm(w)
+        length = jnp.where(length > least, length, 0.0)
+        w = jnp.where(length > 0, w / jnp.where(length > 0, length, 1.0), 0.0)
+        return basis.at[k + 1].set(w, mode="drop"), diagonal, beside.at[k].set(length)
+
+    first = jnp.where(size > 0, b / jnp.where(size > 0, size, 1.0), 0.0)
+    begin = (jnp.zeros((modes, b.size), dtype).at[0].set(first), jnp.zeros(modes, dtype), jnp.zeros(modes, dtype))
+    basis, diagonal, beside = jax.lax.fori_loop(0, modes, turn, begin)
+    values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1))
+    counts = values > modes * eps * jnp.max(jnp.abs(values))
+    x = size * (vectors @ jnp.where(counts, vectors[0] / jnp.where(counts, values, 1.0), 0.0)) @ basis
+    left = jnp.linalg.norm(b - operator(x))
+    smallest = jnp.min(jnp.where(counts, values, jnp.inf))
+    return x, jnp.where(size > 0, left / jnp.where(jnp.isfinite(smallest), smallest, 0.0), 0.0)
