@@ -249,17 +249,18 @@ def draw(rows: list[Row], file: str) -> None:
 
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     longest = max(row.t1 for row in rows)
-    names = list(dict.fromkeys(row.method for row in rows))
-    for color, name in enumerate(names):
+    names = [name for name in dict.fromkeys(row.method for row in rows) if not name.endswith("Newton")]
+    for name in names:
         mine = [row for row in rows if row.method == name and row.width == 128]
         here = sorted((row for row in mine if row.t1 == longest), key=lambda row: row.error)
-        style = {"marker": "o", "color": f"C{color}", "label": name, "linewidth": 2.2 if name == "ours" else 1.2}
-        left.loglog([row.error for row in here], [row.seconds for row in here], **style)
+        bold = {"color": "black", "linewidth": 2.4} if name == "ours" else {"color": f"C{names.index(name)}", "linewidth": 1.2}
+        style = {"marker": "o", "markersize": 4, **bold}
+        left.loglog([row.error for row in here], [row.seconds for row in here], label=name if here else None, **style)
         ends = sorted({row.t1 for row in mine})
-        right.loglog(ends, [at_target([row for row in mine if row.t1 == t1], name)[0] for t1 in ends], **style)
+        right.loglog(ends, [at_target([row for row in mine if row.t1 == t1], name)[0] for t1 in ends], label=name, **style)
     left.set(xlabel="largest error of a parameter", ylabel="seconds", title=f"m = 128, T = {longest:.0e}")
     right.set(xlabel="end time T", ylabel=f"seconds at error {TARGET:.0e}", title="m = 128")
-    left.legend(frameon=False, fontsize=8)
+    fig.legend(*right.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     fig.savefig(file, dpi=150)
 
 
