@@ -97,3 +97,25 @@ def test_derivatives_of_a_solve(name):
         if compared == POINTS:
             break
     assert compared == POINTS and (seen > 0) == ("relu" in name)
+
+
+@pytest.mark.ci_slow
+def test_memory_of_the_reverse_mode_does_not_grow_with_the_steps():
+    """One program for 20 steps and for 1700, whose memory is that of its checkpoints; steps beyond them are computed again."""
+    at, number = make("tanh, square, Tsit5")
+    sizes = {}
+    for checkpoints in (4, 32):
+        program = (
+            jax.jit(jax.grad(lambda v, key, checkpoints=checkpoints: number(v, key, checkpoints)[0])).lower(at, jax.random.key(0)).compile()
+        )
+        sizes[checkpoints] = program.memory_analysis().temp_size_in_bytes
+    # parameters, seven stages, their ends and what else a lane is: some dozens of vectors of 18 numbers and as many single ones
+    assert (sizes[32] - sizes[4]) / 28 < 8 * 40 * 18
+    long = at.at[-2].set(1000.0)
+    flow = jd.flows.GradientFlow(TANH, jd.losses.square, jd.data.points(X, jnp.sin(3 * X[:, 0])))
+    sol = jd.solve(flow, flow.init(jax.random.key(0)), t1=1000.0, rtol=1e-10)
+    assert sol.certificate.num_accepted_steps > 1500
+    found = program(long, jax.random.key(0))
+    along = jnp.cos(jnp.arange(at.size))
+    expected = jax.jvp(lambda v: number(v, jax.random.key(0))[0], (long,), (along,))[1]
+    np.testing.assert_allclose(found @ along, expected, rtol=1e-8)

@@ -1,0 +1,170 @@
+"""Which solver is fastest where: Tsit5, Dopri8 and KernelExponential on twenty-odd named problems; is the default near the best?
+
+Two-layer networks (one deep one), half the sum of squares or a loss of classes, on n points; kernel regime: start of scale 2 (ReLU: 1.5,
+and outputs times 3), adaptive regime: start of scale 0.1. Wall time on one core without compilation, at the same achieved error: the
+Euclidean distance at the end from a run at rtol 1e-10 of KernelExponential, relative to the norm of the parameters, 1e-6; times are
+interpolated log-log between tolerances. A run that takes more than `MOST_STEPS` steps is stopped, and its time is extrapolated by the time
+that it reached.
+
+    python -m benchmarks.solvers [--quick] [--json FILE] [--figure FILE]
+
+- `default_worst`: the time of the solver that a call without `solver=` takes over that of the best, the largest of all problems.
+- `default_median`: the median.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+import jaxdyn as jd
+from benchmarks.common import alternating_seconds, arguments, at_error, pin, report
+
+TARGET = 1e-6
+MOST_STEPS = 200_000
+SOLVERS: dict[str, Any] = {"Tsit5": dfx.Tsit5(), "Dopri8": dfx.Dopri8(), "KernelExponential": jd.KernelExponential()}
+RTOLS = (1e-4, 1e-5, 1e-6)
+
+
+class Problem(NamedTuple):
+    """A named problem; `kernel` is the regime."""
+
+    name: str
+    activation: str
+    kernel: bool
+    samples: int
+    width: int
+    t1: float
+    loss: str = "square"
+
+
+PROBLEMS = [
+    *(Problem(f"tanh kernel T={t1:.0e}", "tanh", True, 20, 128, t1) for t1 in (1.0, 1e2, 1e4, 1e6)),
+    *(Problem(f"tanh adaptive T={t1:.0e}", "tanh", False, 20, 128, t1) for t1 in (1.0, 1e2, 1e4, 1e6)),
+    *(Problem(f"relu kernel T={t1:.0e}", "relu", True, 20, 128, t1) for t1 in (1.0, 1e2, 1e5)),
+    *(Problem(f"relu adaptive T={t1:.0e}", "relu", False, 20, 128, t1) for t1 in (1.0, 1e2, 1e4)),
+    Problem("tanh kernel n=10 m=32 T=1e+04", "tanh", True, 10, 32, 1e4),
+    Problem("tanh kernel n=100 m=512 T=1e+02", "tanh", True, 100, 512, 1e2),
+    Problem("tanh kernel n=100 m=512 T=1e+05", "tanh", True, 100, 512, 1e5),
+    Problem("tanh kernel n=1000 m=32 T=1e+01", "tanh", True, 1000, 32, 1e1),
+    Problem("tanh kernel n=1000 m=512 T=1e+00", "tanh", True, 1000, 512, 1.0),
+    Problem("tanh kernel n=20 m=4096 T=1e+04", "tanh", True, 20, 4096, 1e4),
+    Problem("relu kernel n=100 m=1024 T=1e+01", "relu", True, 100, 1024, 1e1),
+    Problem("tanh logistic T=1e+06", "tanh", True, 20, 128, 1e6, "logistic"),
+    Problem("tanh cross-entropy T=1e+04", "tanh", True, 20, 128, 1e4, "cross_entropy"),
+]
+QUICK = ("tanh kernel T=1e+00", "tanh kernel T=1e+04", "tanh adaptive T=1e+02")
+
+
+class Row(NamedTuple):
+    """A solver at a tolerance: steps, error, seconds."""
+
+    problem: str
+    solver: str
+    rtol: float
+    steps: int
+    error: float
+    seconds: float
+
+
+def make(problem: Problem) -> tuple[jd.flows.GradientFlow, Any]:
+    """The flow and its start."""
+    x = jnp.linspace(-1.0, 1.0, problem.samples)[:, None]
+    y = jnp.sin(3 * x[:, 0])
+    scale, factor = (0.1, 1.0) if not problem.kernel else (1.5, 3.0) if problem.activation == "relu" else (2.0, 1.0)
+    how = {"activation": problem.activation, "init_scale": scale, "output_multiplier": factor}
+    if problem.loss == "cross_entropy":
+        model, labels = jd.models.MLP((problem.width,), outputs=3, **how), jnp.asarray(jnp.digitize(y, jnp.asarray([-0.5, 0.5])))
+    else:
+        model, labels = jd.models.TwoLayer(problem.width, **how), jnp.sign(y) if problem.loss == "logistic" else y
+    flow = jd.flows.GradientFlow(model, jd.losses.loss(problem.loss), jd.data.points(x, labels))
+    return flow, flow.init(jax.random.key(0))
+
+
+def runner(problem: Problem, solver: Any) -> Callable:
+    """A tolerance to the end, the number of steps and the time reached; compiled."""
+    flow, start = make(problem)
+
+    @jax.jit
+    def run(rtol: jax.Array) -> tuple:
+        sol = jd.solve(flow, start, t1=problem.t1, rtol=rtol, record=2, solver=solver, max_steps=MOST_STEPS)
+        return ravel_pytree(sol.params)[0], sol.certificate.num_accepted_steps + sol.certificate.num_rejected_steps, sol.t
+
+    return run
+
+
+def rows_of(problem: Problem, repeats: int) -> list[Row]:
+    """All solvers at all tolerances."""
+    truth = np.asarray(runner(problem, SOLVERS["KernelExponential"])(1e-10)[0])
+    rows = []
+    for name, solver in SOLVERS.items():
+        run = runner(problem, solver)
+        for rtol in RTOLS:
+            end, steps, t = run(rtol)
+            stopped = float(t) < problem.t1
+            seconds = alternating_seconds([lambda run=run, rtol=rtol: run(rtol)], 1 if stopped else repeats, compiled=True)[0]
+            error = float(np.linalg.norm(end - truth) / np.linalg.norm(truth))
+            if stopped:
+                seconds, error = seconds * problem.t1 / float(t), rtol
+            rows.append(Row(problem.name, name, rtol, int(steps), error, seconds))
+            print(f"{problem.name:>34s} {name:>18s} {rtol:7.0e} {steps:8d} {error:9.1e} {seconds:9.4f}", flush=True)
+            if stopped:
+                break
+    return rows
+
+
+def at_target(rows: list[Row]) -> float:
+    """Seconds at the target."""
+    return at_error(rows, TARGET, "seconds")[0] if len(rows) > 1 else rows[0].seconds
+
+
+def default_of(problem: Problem) -> str:
+    """The solver that a call without one takes."""
+    flow, start = make(problem)
+    return jd.solve(flow, start, t1=problem.t1, rtol=1e-6, record=2, max_steps=MOST_STEPS).method.split(",")[0].split()[0]
+
+
+def draw(table: dict[str, dict[str, float]], chosen: dict[str, str], file: str) -> None:
+    """The times of each problem over the best, the default's marked."""
+    import matplotlib.pyplot as plt
+
+    fig, ax = plt.subplots(figsize=(8, 0.32 * len(table) + 1.2), layout="constrained")
+    places = np.arange(len(table))
+    for color, solver in enumerate(SOLVERS):
+        ratios = [seconds[solver] / min(seconds.values()) for seconds in table.values()]
+        ax.semilogx(ratios, places, "o", color=f"C{color}", label=solver)
+        for place, (name, ratio) in enumerate(zip(table, ratios, strict=True)):
+            if chosen[name] == solver:
+                ax.semilogx(ratio, place, "o", markersize=13, fillstyle="none", color="black")
+    ax.axvline(2, color="0.7", linewidth=1, zorder=0)
+    ax.set(yticks=places, yticklabels=list(table), xlabel=f"seconds at error {TARGET:.0e} over the best's; the default ringed")
+    ax.invert_yaxis()
+    ax.legend(frameon=False, fontsize=8)
+    fig.savefig(file, dpi=150)
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    args = arguments(__doc__ or "", figure=True)
+    pin()
+    rows, table, chosen = [], {}, {}
+    for problem in [one for one in PROBLEMS if not args.quick or one.name in QUICK]:
+        mine = rows_of(problem, 3)
+        rows += mine
+        table[problem.name] = {solver: at_target([row for row in mine if row.solver == solver]) for solver in SOLVERS}
+        chosen[problem.name] = default_of(problem)
+    ratios = {name: seconds[chosen[name]] / min(seconds.values()) for name, seconds in table.items()}
+    for name, ratio in ratios.items():
+        print(f"{name:>34s}: {chosen[name]} takes {ratio:.2g} times the best, {min(table[name], key=lambda solver: table[name][solver])}")
+    if args.figure is not None:
+        draw(table, chosen, args.figure)
+    figures = {"default_worst": max(ratios.values()), "default_median": float(np.median(list(ratios.values())))}
+    report("solvers", figures, {"rows": [row._asdict() for row in rows], "seconds": table, "chosen": chosen}, args.json)
+
+
+if __name__ == "__main__":
+    main()
