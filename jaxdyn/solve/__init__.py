@@ -9,6 +9,10 @@ from .lane import Lane as Lane
 from .lane import LaneState as LaneState
 from .lane import Settings as Settings
 from .lane import Stretch as Stretch
+from .limit import ImplicitDerivative as ImplicitDerivative
+from .limit import implicit_derivative as implicit_derivative
+from .lyapunov import LyapunovExponents as LyapunovExponents
+from .lyapunov import lyapunov_exponents as lyapunov_exponents
 from .observe import Observable as Observable
 from .observe import evaluate as evaluate
 from .observe import observables as observables
@@ -28,4 +32,5 @@ from .settings import make_settings as make_settings
 from .solution import Solution as Solution
 from .solve import load_solution as load_solution
 from .solve import solve as solve
+from .tangents import tangents as tangents
 from .treatment import neurons_of as neurons_of
