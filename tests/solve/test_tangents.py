@@ -74,17 +74,17 @@ def test_through_kinks_against_differences(flow, seed):
     flat, unravel = ravel_pytree(start)
     along = directions_at(start, 3)
     ts = [0.5, 1.3, 2.0]
-    sol, pushed = jax.jit(lambda start: jd.tangents(flow, start, along, 2.0, record=ts, rtol=1e-10))(start)
+    sol, pushed = jax.jit(lambda start: jd.tangents(flow, start, along, 2.0, record=ts, rtol=1e-12))(start)
 
     @jax.jit
     def ends(y):
-        sol = jd.solve(flow, unravel(y), 2.0, record=ts, rtol=1e-10)
+        sol = jd.solve(flow, unravel(y), 2.0, record=ts, rtol=1e-12)
         return rows_of_states(sol.states), sol.certificate.num_kinks
 
     def rows_of_states(states):
         return jax.vmap(lambda leaf: ravel_pytree(leaf)[0])(states)
 
-    step = 1e-3  # so that the solutions' own errors do not show
+    step = 3e-5
     assert int(sol.certificate.num_kinks) > 0
     for k, v in enumerate(rows(along)):
         near = {j: ends(flat + j * step * v) for j in (-2, -1, 1, 2)}
