@@ -1,6 +1,8 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
 from .exponential import KernelExponential as KernelExponential
+from .implicit import ImplicitDerivative as ImplicitDerivative
+from .implicit import implicit_derivative as implicit_derivative
 from .kinks import KinkState as KinkState
 from .kinks import NeuronKinks as NeuronKinks
 from .kinks import SwitchState as SwitchState
@@ -9,8 +11,6 @@ from .lane import Lane as Lane
 from .lane import LaneState as LaneState
 from .lane import Settings as Settings
 from .lane import Stretch as Stretch
-from .limit import ImplicitDerivative as ImplicitDerivative
-from .limit import implicit_derivative as implicit_derivative
 from .lyapunov import LyapunovExponents as LyapunovExponents
 from .lyapunov import lyapunov_exponents as lyapunov_exponents
 from .observe import Observable as Observable
