@@ -1,6 +1,8 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
 from .exponential import KernelExponential as KernelExponential
+from .implicit import ImplicitDerivative as ImplicitDerivative
+from .implicit import implicit_derivative as implicit_derivative
 from .kinks import KinkState as KinkState
 from .kinks import NeuronKinks as NeuronKinks
 from .kinks import SwitchState as SwitchState
@@ -9,6 +11,8 @@ from .lane import Lane as Lane
 from .lane import LaneState as LaneState
 from .lane import Settings as Settings
 from .lane import Stretch as Stretch
+from .lyapunov import LyapunovExponents as LyapunovExponents
+from .lyapunov import lyapunov_exponents as lyapunov_exponents
 from .observe import Observable as Observable
 from .observe import evaluate as evaluate
 from .observe import observables as observables
@@ -29,4 +33,5 @@ from .settings import make_settings as make_settings
 from .solution import Solution as Solution
 from .solve import load_solution as load_solution
 from .solve import solve as solve
+from .tangents import tangents as tangents
 from .treatment import neurons_of as neurons_of

@@ -46,7 +46,7 @@ def follow(lane: Lane, state: LaneState, ts: Float[Array, " time"] | None, capac
         def body(carry: Followed) -> Followed:
             state, buffer, times = carry
             state, stretch = lane.step(state)
-            index, buffer = _record(lane, stretch, state.next_record, buffer, times)
+            index, buffer = record_passed(lane, stretch, state.next_record, buffer, times)
             return _recorded(state, index), buffer, times
 
     end = jax.lax.while_loop(lambda carry: carry[0].outcome == int(Outcome.running), body, (state, buffer, times))
@@ -167,8 +167,19 @@ def _accepted(before: LaneState, after: LaneState) -> Array:
     return after.certificate.num_accepted_steps > before.certificate.num_accepted_steps
 
 
-def _record(lane: Lane, stretch: Stretch, index: Array, buffer: Array, ts: Array) -> tuple[Array, Array]:
-    """Writes the states at all record times that the stretch passed."""
+def record_passed(lane: Lane, stretch: Stretch, index: Array, buffer: Array, ts: Array) -> tuple[Array, Array]:
+    """Writes the states at all record times that the stretch passed.
+
+    Args:
+        lane: what is integrated.
+        stretch: what the last step passed.
+        index: of the next record.
+        buffer: the records.
+        ts: their times.
+
+    Returns:
+        The index and the records after it.
+    """
 
     def pending(carry):
         return (carry[0] < ts.shape[0]) & (ts[jnp.minimum(carry[0], ts.shape[0] - 1)] <= stretch.t_after)

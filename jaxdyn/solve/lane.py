@@ -149,6 +149,7 @@ class Stretch(eqx.Module):
         y: the parameters at its end.
         dense: diffrax's dense information; an explicit solver's `k` as its stages, see `explicit_step`.
         shift: what kinks added to it; None where none are located.
+        error: the solver's estimate of the step's error; None where it has none.
     """
 
     t_before: Float[Array, ""]
@@ -157,6 +158,7 @@ class Stretch(eqx.Module):
     y: Float[Array, " param"]
     dense: PyTree
     shift: Shift | Cut | None
+    error: Float[Array, " param"] | None
 
 
 def _tableau(solver: dfx.AbstractSolver) -> dfx.ButcherTableau | None:
@@ -416,7 +418,7 @@ class Lane:
         if asked and self.step_evaluations > 0:
             evaluations = after.certificate.num_field_evaluations + running
             after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
-        return after, Stretch(state.t, after.t, full, after.y, dense, None if passage is None else passage.shift)
+        return after, Stretch(state.t, after.t, full, after.y, dense, None if passage is None else passage.shift, y_error)
 
     def _pass_kinks(
         self, h: Array, state: LaneState, y1: Array, dense: PyTree, solver_state: PyTree, hold: PyTree, active: Array

@@ -126,9 +126,25 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
         state = lane.start(begin, t0)
     first = state.y
     state, buffer, times = (follow if settings.checkpoints is None else follow_reversibly)(lane, state, ts, capacity)
-    reached = jnp.arange(capacity) < state.next_record
+    return as_solution(lane, state, buffer, times, lane.unravel(first), watch)
+
+
+def as_solution(lane: Lane, state: LaneState, buffer: Array, times: Array, start: Params, watch: dict[str, Observable]) -> Solution:
+    """What was followed, as the caller gets it.
+
+    Args:
+        lane: what was integrated.
+        state: where it ended.
+        buffer: the recorded states; rows from the state's `next_record` on mean nothing.
+        times: when they were recorded.
+        start: the parameters at the start.
+        watch: the observables.
+
+    Returns:
+        The solution.
+    """
+    reached = jnp.arange(times.shape[0]) < state.next_record
     times = jnp.where(reached, times, jnp.nan)
-    start_params = lane.unravel(first)
     return Solution(
         params=lane.unravel(state.y),
         t=state.t,
@@ -136,10 +152,10 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
         certificate=state.certificate,
         ts=times,
         states=jax.vmap(lane.unravel)(buffer),
-        observed=evaluate(watch, flow, times, buffer, start_params, lane.unravel, reached),
+        observed=evaluate(watch, lane.flow, times, buffer, start, lane.unravel, reached),
         state=state,
-        method=describe_method(flow, settings, like),
-        convention=getattr(flow, "convention", "not declared"),
+        method=describe_method(lane.flow, lane.settings, start),
+        convention=getattr(lane.flow, "convention", "not declared"),
     )
 
 

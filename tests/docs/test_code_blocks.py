@@ -43,10 +43,18 @@ def test_pages_with_code_are_found():
 
 
 @pytest.mark.slow  # the examples run by themselves in CI
-@pytest.mark.parametrize(("script", "words"), [("quickstart.py", "init scale   3"), ("own_network.py", "outcomes: {'stopped': 2}")])
-def test_example(script, words, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("script", "argument", "words"),
+    [
+        ("quickstart.py", "2", "init scale   3"),
+        ("own_network.py", "2", "outcomes: {'stopped': 2}"),
+        ("halfway_scale.py", "1", "kernel change 0.5000000000"),
+        ("label_influence.py", "figure.png", "drawn: figure.png"),
+    ],
+)
+def test_example(script, argument, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [script, "2"])
+    monkeypatch.setattr(sys, "argv", [script, argument])
     runpy.run_path(str(ROOT / "examples" / script), run_name="__main__")
     assert words in capsys.readouterr().out
 
