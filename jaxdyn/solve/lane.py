@@ -442,7 +442,13 @@ class Lane:
 
         def look(true: Array) -> tuple[Array, Array, Array]:
             here = jnp.where(true, y, jnp.nan)  # or it would be looked before every turn of the loop, taken or not
-            return ending(lambda v: self._field(jnp.zeros((), self.dtype), v, (t, hold)), here, scale, self._tolerance(here, here))
+            return ending(
+                lambda v: self._field(jnp.zeros((), self.dtype), v, (t, hold)),
+                here,
+                t.astype(self.dtype),
+                scale,
+                self._tolerance(here, here),
+            )
 
         nothing = (jnp.asarray(False), y, jnp.zeros((), self.dtype))
         return where_it_happens(looks, look, nothing, self.settings.checkpoints is not None)

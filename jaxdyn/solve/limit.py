@@ -25,6 +25,7 @@ NEAR = 10.0
 def ending(
     field: Callable[[Array], Array],
     y: Float[Array, " param"],
+    t: Float[Array, ""],
     scale: Float[Array, " param"],
     tolerance: Float[Array, " param"],
 ) -> tuple[Bool[Array, ""], Float[Array, " param"], Float[Array, ""]]:
@@ -33,6 +34,7 @@ def ending(
     Args:
         field: points to velocities, smooth: gates held.
         y: the point.
+        t: when the flow is there.
         scale: S, the root of the mobility.
         tolerance: of each parameter.
 
@@ -42,19 +44,21 @@ def ending(
     """
     inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1.0), 0.0)
 
-    def way_from(y: Array) -> tuple[Array, Array]:
+    def way_from(y: Array) -> tuple[Array, tuple[Array, Array]]:
         velocity, change = jax.linearize(field, y)
-        found, unsolved = jax.lax.custom_linear_solve(
+        found, rest = jax.lax.custom_linear_solve(
             lambda v: -inverse * change(scale * v),
             inverse * velocity,
             lambda operator, b: pseudo_solve(operator, b, min(MODES, y.size)),
             symmetric=True,
             has_aux=True,
         )
-        return scale * found, jnp.max(scale) * unsolved
+        return scale * found, rest
 
-    way, unsolved = way_from(y)
-    unsolved = jax.lax.stop_gradient(unsolved)
+    way, rest = way_from(y)
+    # what no eigenvalue of H answers for decays with one that was not found, or is a drift, which goes on as long again and further
+    slow, drift = (jnp.max(scale) * part for part in jax.lax.stop_gradient(rest))
+    unsolved = jnp.maximum(slow, drift * t)
     linear = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(way) / tolerance) ** 2)) <= NEAR
     # what the linear flow has missed; it is of second order, and so is what it missed along a manifold of minima
     correction, _ = jax.lax.stop_gradient(way_from(y + way))
@@ -65,7 +69,7 @@ def ending(
 
 def pseudo_solve(
     operator: Callable[[Array], Array], b: Float[Array, " param"], modes: int
-) -> tuple[Float[Array, " param"], Float[Array, ""]]:
+) -> tuple[Float[Array, " param"], tuple[Float[Array, ""], Float[Array, ""]]]:
     """H^+ b in a Krylov space of b, by the method of Lanczos with full reorthogonalisation.
 
     Args:
@@ -74,8 +78,7 @@ def pseudo_solve(
         modes: the size of the space.
 
     Returns:
-        The solution, and how large what it leaves of b may be as a solution: |b - H x| over the smallest eigenvalue that counts; infinity
-        where H has none.
+        The solution; and what it leaves of b, over the smallest eigenvalue that counts (infinity where there is none), and as it is.
 
     Reference:
         Golub & Van Loan (2013), Matrix Computations, section 10.1.
@@ -103,4 +106,4 @@ def pseudo_solve(
     x = size * (vectors @ jnp.where(counts, vectors[0] / jnp.where(counts, values, 1.0), 0.0)) @ basis
     left = jnp.linalg.norm(b - operator(x))
     smallest = jnp.min(jnp.where(counts, values, jnp.inf))
-    return x, jnp.where(size > 0, left / jnp.where(jnp.isfinite(smallest), smallest, 0.0), 0.0)
+    return x, (jnp.where(size > 0, left / jnp.where(jnp.isfinite(smallest), smallest, 0.0), 0.0), left)

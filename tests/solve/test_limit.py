@@ -38,9 +38,9 @@ def compare(activation, samples, width, decay):
         data = jd.data.points(jax.random.uniform(inputs, (samples, 1), minval=-1.0, maxval=1.0), jax.random.normal(targets, (samples,)))
         flow = jd.flows.GradientFlow(model, jd.losses.square, data, weight_decay=decay)
         start = model.init(start)
-        end = jd.solve(flow, start, t1=jnp.inf, rtol=1e-6, solver=KERNEL)
-        # with weight decay all is over at 1e4; what the solver leaves to its explicit part would go on limiting the step
-        long = jd.solve(flow, start, t1=1e9 if decay is None else 1e4, rtol=1e-9, record=2, solver=KERNEL, max_steps=30000)
+        end = jd.solve(flow, start, t1=jnp.inf, rtol=1e-6, solver=KERNEL, max_steps=10000)
+        # with weight decay all is over at 1e5; what the solver leaves to its explicit part would go on limiting the step
+        long = jd.solve(flow, start, t1=1e9 if decay is None else 1e5, rtol=1e-9, record=2, solver=KERNEL, max_steps=30000)
         gap = jnp.linalg.norm(ravel_pytree(end.params)[0] - ravel_pytree(long.params)[0])
         return gap, end.certificate.accumulated_error, end.outcome, long.outcome
 
@@ -48,11 +48,15 @@ def compare(activation, samples, width, decay):
 
 
 def check(kind, seeds):
-    run = compare(*kind)
+    """Where a minimum is at infinity no limit is claimed: some of those with more samples than a few neurons can fit."""
+    run, claimed = compare(*kind), 0
     for seed in seeds:
         gap, estimate, outcome, _ = run(jax.random.key(seed))
-        assert outcome == int(jd.Outcome.t1_reached)
-        assert gap <= estimate <= 1e-2, (kind, seed, gap, estimate)
+        assert outcome in (int(jd.Outcome.t1_reached), int(jd.Outcome.max_steps))
+        if outcome == int(jd.Outcome.t1_reached):
+            claimed += 1
+            assert gap <= estimate <= 1e-2, (kind, seed, gap, estimate)
+    assert claimed >= 0.7 * len(seeds)
 
 
 @pytest.mark.parametrize("kind", KINDS[1:3], ids=str)
@@ -90,9 +94,11 @@ def test_pseudo_solve_is_the_pseudo_inverse():
     x, left = limit.pseudo_solve(lambda v: jnp.asarray(h) @ v, jnp.asarray(b), 40)
     expected = u @ (np.logspace(8, 0, 12) * (u.T @ b))
     np.testing.assert_allclose(x, expected, atol=1e-6 * np.linalg.norm(expected))
-    assert left < 1e-6 * np.linalg.norm(expected)
+    assert max(left) < 1e-6 * np.linalg.norm(expected)
     beyond = b + np.linalg.qr(np.concatenate([u, rng.normal(size=(40, 1))], 1))[0][:, -1]
-    assert limit.pseudo_solve(lambda v: jnp.asarray(h) @ v, jnp.asarray(beyond), 40)[1] > 1.0
+    found = limit.pseudo_solve(lambda v: jnp.asarray(h) @ v, jnp.asarray(beyond), 40)[1]
+    assert found[0] > 1.0
+    np.testing.assert_allclose(found[1], 1.0, rtol=1e-6)
 
 
 @pytest.mark.ci_slow
