@@ -16,9 +16,9 @@ def function_distance_to_linearisation(
 ) -> Float[Array, ""]:
     r"""The distance of the outputs from those of the linearised flow at the same time, $\|f(t) - \bar f(t)\| / \|\bar f(t) - f(0)\|$.
 
-    Norms are Euclidean, over the samples, or over the points `x`: on the samples both functions end at the targets. The linearisation is that at the start and flows from there; where it is at time t, its closed
-    form says (`jaxdyn.flows.LinearisedSolution`), so nothing else is integrated. Each call costs the start's Jacobian and its singular
-    value decomposition.
+    Norms are Euclidean, over the samples, or over the points `x`: on the samples both functions end at the targets. The linearisation is
+    that at the start and flows from there; where it is at time t, its closed form says (`jaxdyn.flows.LinearisedSolution`), so nothing
+    else is integrated. Each call costs the start's Jacobian and its singular value decomposition.
 
     An output multiplier $\alpha$ on a network that is zero at the start, with time scales $\alpha^{-2}$, makes it fall like $1/\alpha$
     (Chizat, Oyallon & Bach 2019, arXiv:1812.07956, theorem 2.2), as $\bar f(t)$ does not depend on $\alpha$; a width n like
