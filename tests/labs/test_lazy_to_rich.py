@@ -162,6 +162,7 @@ def test_finite_width_allowance():
     assert finite_width((32, 512)) == pytest.approx(np.log(1 + 1 / np.sqrt(32)) / np.log(16))
 
 
+@pytest.mark.ci_slow
 def test_relu_init_scale_is_the_output_multiplier():
     """Homogeneity: sqrt(alpha) on all weights makes the functions of alpha on the output, alpha times faster in time."""
     alpha, s = 0.25, Settings()

@@ -100,7 +100,7 @@ def _alpha(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
         ("smooth", "function", "function_distance", f"tanh, f = 0 at the start: {function} falls like 1/alpha", -1.0, CHIZAT),
         ("paired", "ntk", "ntk_change", f"tanh, neurons in pairs of opposite sign: {kernel} falls like 1/alpha^2", -2.0, pairs),
         ("paired", "function", "function_distance", f"tanh, pairs of opposite sign: {function} falls like 1/alpha^2", -2.0, pairs),
-        ("relu", "function", "function_distance", f"the 1/alpha law for ReLU, which the theorem leaves out: {function}", -1.0, CHIZAT),
+        ("relu", "function", "function_distance", f"ReLU, which the theorem leaves out: {function} falls like 1/alpha too", -1.0, CHIZAT),
         ("relu", "gates", "function_distance", f"ReLU: {function} falls like 1/sqrt(alpha), from the gates that flip", -0.5, gates),
     ]
     return [

@@ -59,10 +59,11 @@ def _phases(s: Settings, found: dict[str, xr.Dataset], exponents: dict[str, floa
         plot.panels.heat_rows(
             figure, axes[name], [one["alpha"].values for one in cells], curves, labels, (x, words, "relative NTK change"), edge
         )
-        axes[name].text(0.02, 0.95, "rich", transform=axes[name].transAxes, color="black", fontsize=11, va="top", weight="bold")
-        axes[name].text(0.98, 0.95, "lazy", transform=axes[name].transAxes, color="white", fontsize=11, va="top", ha="right", weight="bold")
-        law = "m" if network == "smooth" else "|δ|"
-        axes[name].set_title(f"{'tanh' if network == 'smooth' else f'ReLU, m = {rows[0].width}'}: boundary α* ∝ {law}^({slope:.2f})")
+        for place, end, colour in ((0, "rich", "black"), (-1, "lazy", "white")):
+            axes[name].text(cells[0]["alpha"].values[place], -0.3, end, color=colour, ha="center", va="center", weight="bold")
+        law = f"m^{{{slope:.2f}}}" if network == "smooth" else f"|\\delta|^{{{slope:.2f}}}"
+        where = "tanh" if network == "smooth" else f"ReLU, m = {rows[0].width}"
+        axes[name].set_title(f"{where}: boundary $\\alpha^* \\propto {law}$")
 
 
 def _collapse(s: Settings, found: dict[str, xr.Dataset], axes: dict[str, Any]) -> None:
@@ -77,7 +78,7 @@ def _collapse(s: Settings, found: dict[str, xr.Dataset], axes: dict[str, Any]) -
         axes[name].axhline(s.level, color=plot.INK, linewidth=0.8, linestyle=(0, (1, 2)))
         axes[name].set(xscale="log", yscale="log", xlabel=x, ylabel="relative NTK change")
     axes["before"].set_title("Before: one curve a width")
-    axes["after"].set_title("After: collapse, pairs all the way")
+    axes["after"].set_title("After: collapse, far out for pairs only")
     axes["before"].legend(loc="lower left", title="neurons")
 
 
@@ -86,6 +87,7 @@ def _laws(s: Settings, found: dict[str, xr.Dataset], exponents: dict[str, float]
     rows = (("smooth", plot.BLUE, "tanh"), ("paired", plot.GREEN, "tanh, pairs"), ("relu", plot.ORANGE, "ReLU"))
     for network, colour, words in rows:
         cells = on_line(found[network], line)
+        cells = cells.isel(cell=np.flatnonzero(cells["round"].values == 0))
         values = cells["function_distance_end"].transpose("cell", "seed").values
         middle, alpha = np.exp(np.nanmean(np.log(values), axis=1)), cells["alpha"].values
         low, high = np.nanquantile(values, [0.16, 0.84], axis=1)
