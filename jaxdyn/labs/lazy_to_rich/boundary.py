@@ -119,8 +119,10 @@ def exponent(x: np.ndarray, found: list[tuple[float, np.ndarray]]) -> tuple[floa
         found: the boundary on each line.
 
     Returns:
-        The slope of log alpha against log x by least squares, and the standard deviation of its bootstraps.
+        The slope of log alpha against log x by least squares, and the standard deviation of its bootstraps; NaN for a single line.
     """
+    if len(x) < 2:
+        return float("nan"), float("nan")
     centred = np.log(x) - np.log(x).mean()
     weights = centred / (centred**2).sum()
     values, draws = np.log([value for value, _ in found]), np.log(np.stack([drawn for _, drawn in found]))

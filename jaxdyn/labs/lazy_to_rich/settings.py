@@ -41,7 +41,7 @@ class Settings:
         """
         if not isinstance(self.seeds, int) or self.seeds < 2:
             raise ValueError(f"seeds={self.seeds} must be an integer of at least 2, so that there is a spread to report.")
-        for name, least in (("widths", 3), ("deltas", 3), ("coarse", 3)):
+        for name, least in (("widths", 2), ("deltas", 3), ("coarse", 3)):
             values = getattr(self, name)
             if not isinstance(values, tuple) or len(values) < least or list(values) != sorted(set(values)):
                 raise ValueError(f"{name} must list at least {least} numbers in rising order, separated by commas.")
