@@ -59,8 +59,8 @@ def _phases(s: Settings, found: dict[str, xr.Dataset], exponents: dict[str, floa
         plot.panels.heat_rows(
             figure, axes[name], [one["alpha"].values for one in cells], curves, labels, (x, words, "relative NTK change"), edge
         )
-        for place, end, colour in ((0, "rich", "black"), (-1, "lazy", "white")):
-            axes[name].text(cells[0]["alpha"].values[place], -0.3, end, color=colour, ha="center", va="center", weight="bold")
+        for place, end, colour, side in ((0, "rich", "black", "left"), (-1, "lazy", "white", "center")):
+            axes[name].text(cells[0]["alpha"].values[place], -0.3, end, color=colour, ha=side, va="center", weight="bold")
         law = f"m^{{{slope:.2f}}}" if network == "smooth" else f"|\\delta|^{{{slope:.2f}}}"
         where = "tanh" if network == "smooth" else f"ReLU, m = {rows[0].width}"
         axes[name].set_title(f"{where}: boundary $\\alpha^* \\propto {law}$")
