@@ -4,19 +4,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 from .._types import Params
 from ..flows import LinearisedFlow, LinearisedSolution
-from ._network import innermost, norm_of_trained, relative
+from ._network import as_rows, innermost, network_at, norm_of_trained, relative
 
 
-def function_distance_to_linearisation(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:
+def function_distance_to_linearisation(
+    flow: Any, t: Float[Array, ""], params: Params, start: Params, *, x: Float[ArrayLike, "point dim"] | None = None
+) -> Float[Array, ""]:
     r"""The distance of the outputs from those of the linearised flow at the same time, $\|f(t) - \bar f(t)\| / \|\bar f(t) - f(0)\|$.
 
-    Norms are Euclidean, over the samples. The linearisation is that at the start and flows from there; where it is at time t, its closed
-    form says (`jaxdyn.flows.LinearisedSolution`), so nothing else is integrated. Each call costs the start's Jacobian and its singular
-    value decomposition.
+    Norms are Euclidean, over the samples, or over the points `x`: on the samples both functions end at the targets. The linearisation is
+    that at the start and flows from there; where it is at time t, its closed form says (`jaxdyn.flows.LinearisedSolution`), so nothing
+    else is integrated. Each call costs the start's Jacobian and its singular value decomposition.
 
     An output multiplier $\alpha$ on a network that is zero at the start, with time scales $\alpha^{-2}$, makes it fall like $1/\alpha$
     (Chizat, Oyallon & Bach 2019, arXiv:1812.07956, theorem 2.2), as $\bar f(t)$ does not depend on $\alpha$; a width n like
@@ -27,13 +29,19 @@ def function_distance_to_linearisation(flow: Any, t: Float[Array, ""], params: P
         t: time since the start.
         params: the parameters.
         start: the lane's start.
+        x: inputs, one row a point, a vector being one column; None for the flow's samples.
 
     Returns:
         A number without unit, 0 at the start; the distance itself where the linearisation stands still.
     """
     step = _linearised_step(flow, t, start)
-    first, moved = jax.jvp(flow.outputs, (start,), (step,))
-    return relative(jnp.linalg.norm(flow.outputs(params) - first - moved), jnp.linalg.norm(moved))
+    points = None if x is None else as_rows(x)
+
+    def function(at: Params) -> Array:
+        return flow.outputs(at) if points is None else network_at(flow, at, points)
+
+    first, moved = jax.jvp(function, (start,), (step,))
+    return relative(jnp.linalg.norm(function(params) - first - moved), jnp.linalg.norm(moved))
 
 
 def parameter_distance_to_linearisation(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:

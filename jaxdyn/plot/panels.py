@@ -1,6 +1,6 @@
 """Panels: what to draw comes in as arrays, so that any lab can use them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -108,3 +108,45 @@ def paths(
     for k in np.argsort(share):
         ax.plot(times[later], positions[later, k], color=(*rgb, 0.25 + 0.75 * float(share[k])), linewidth=0.7 + 1.3 * float(share[k]))
     ax.set(xscale="log", ylim=limits, xlim=(times[later][0], times[-1]))
+
+
+def heat_rows(
+    figure: Figure,
+    ax: Axes,
+    columns: Sequence[ArrayLike],
+    values: Sequence[ArrayLike],
+    rows: Sequence[str],
+    names: tuple[str, str, str],
+    line: ArrayLike | None = None,
+) -> None:
+    """A quantity over two settings where each row has a grid of its own along x, finer where it was refined; both scales logarithmic.
+
+    Args:
+        figure: the figure.
+        ax: where.
+        columns: for each row the settings along x, rising.
+        values: for each row the quantity there, positive.
+        rows: labels of the rows, from below.
+        names: labels of x, y and the quantity.
+        line: where on x a boundary crosses each row, NaN where it does not.
+    """
+    every = np.concatenate([np.asarray(row) for row in values])
+    norm = LogNorm(vmin=np.nanmin(every), vmax=np.nanmax(every))
+    image = None
+    for k, (x, row) in enumerate(zip(columns, values, strict=True)):
+        logs = np.log(np.asarray(x, float))
+        middle = (logs[1:] + logs[:-1]) / 2
+        edges = np.exp(np.concatenate([[2 * logs[0] - middle[0]], middle, [2 * logs[-1] - middle[-1]]]))
+        image = ax.pcolormesh(edges, [k - 0.5, k + 0.5], np.asarray(row)[None, :], norm=norm, cmap="cividis", rasterized=True)
+        ax.plot(x, np.full(len(logs), k), "|", color="white", alpha=0.45, markersize=5)
+    if line is not None:
+        ends = np.asarray([[k - 0.5, k + 0.5] for k in range(len(rows))])
+        ax.plot(np.repeat(np.asarray(line, float), 2), ends.ravel(), color=ORANGE, linewidth=2.2, label="boundary")
+    ax.set(xscale="log", xlabel=names[0], ylabel=names[1])
+    ax.set_yticks(range(len(rows)), list(rows))
+    for side in ax.spines.values():
+        side.set_visible(False)
+    if image is not None:
+        bar = figure.colorbar(image, ax=ax, pad=0.02)
+        bar.set_label(names[2])
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]

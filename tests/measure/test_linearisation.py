@@ -30,6 +30,18 @@ def test_two_integrations():
     assert max(abs(distances[0]) for distances in sol.observed.values()) < 1e-12
 
 
+def test_off_the_samples():
+    """At points of one's own, against the function that the linearised solution learns there."""
+    flow, x = jd.flows.GradientFlow(MODEL, jd.losses.square, DATA), jnp.linspace(-1, 1, 7)[:, None]
+    start = flow.init(jr.key(1))
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(leaf), start)
+    first, linearised = MODEL.apply(start, x), jd.flows.LinearisedSolution(flow, start).outputs_at(x, 3.0)
+    expected = jnp.linalg.norm(MODEL.apply(params, x) - linearised) / jnp.linalg.norm(linearised - first)
+    for points in (x, x[:, 0]):
+        found = function_distance_to_linearisation(flow, jnp.asarray(3.0), params, start, x=points)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
 def test_a_linearised_flow_is_its_own_linearisation():
     flow = jd.flows.LinearisedFlow(jd.flows.GradientFlow(MODEL, jd.losses.square, DATA))
     sol = jd.solve(flow, flow.init(jr.key(1)), t1=3.0, rtol=1e-10, record=[1.0, 3.0], observe=WATCH)
