@@ -39,8 +39,11 @@ def compare(activation, samples, width, decay):
         flow = jd.flows.GradientFlow(model, jd.losses.square, data, weight_decay=decay)
         start = model.init(start)
         end = jd.solve(flow, start, t1=jnp.inf, rtol=1e-6, solver=KERNEL, max_steps=10000)
-        # with weight decay all is over at 1e5; what the solver leaves to its explicit part would go on limiting the step
-        long = jd.solve(flow, start, t1=1e9 if decay is None else 1e5, rtol=1e-9, record=2, solver=KERNEL, max_steps=30000)
+        # with weight decay all is over at 1e5; what the solver leaves to its explicit part would go on limiting the step. A ReLU network
+        # that cannot fit has neurons on kinks, and once it rests, rounding would push them to and fro
+        stop = [jd.GradientNormBelow(1e-13)] if activation == "relu" else []
+        t1 = 1e9 if decay is None else 1e5
+        long = jd.solve(flow, start, t1=t1, rtol=1e-9, record=2, solver=KERNEL, max_steps=30000, stop=stop)
         gap = jnp.linalg.norm(ravel_pytree(end.params)[0] - ravel_pytree(long.params)[0])
         return gap, end.certificate.accumulated_error, end.outcome, long.outcome
 
