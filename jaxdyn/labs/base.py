@@ -148,6 +148,54 @@ def finish(out: Path, name: str, settings: Any, table: list[dict[str, Any]], cla
     write_json(out / LAB_FILE, {"lab": name, "settings": dataclasses.asdict(settings), "finished": True, "table": table})
 
 
+def conduct(
+    name: str,
+    settings: Any,
+    changes: dict[str, Any],
+    out: str | Path | None,
+    run_sweeps: Callable[[Any, Path | None], dict[str, xr.Dataset]],
+    make_claims: Callable[[Any, dict[str, xr.Dataset]], list[Claim]],
+    make_table: Callable[[Any, dict[str, xr.Dataset], list[Claim]], list[dict[str, Any]]],
+    draw: Callable[[Any, dict[str, xr.Dataset], list[Claim], list[str]], None],
+) -> LabResult:
+    """Runs a lab: its sweeps, its claims, and where there is a directory its figure and what is written there.
+
+    Args:
+        name: the lab.
+        settings: its settings.
+        changes: settings by name that replace them.
+        out: the directory; None writes nothing.
+        run_sweeps: settings and the store's path, or None, to Datasets.
+        make_claims: settings and Datasets to claims.
+        make_table: settings, Datasets and claims to the rows.
+        draw: settings, Datasets and claims to the files.
+
+    Returns:
+        Datasets, table, claims and paths.
+
+    Raises:
+        ValueError: a setting makes no sense, or `out` holds another run.
+    """
+    try:
+        s = dataclasses.replace(settings, **changes)
+    except TypeError as error:
+        names = ", ".join(field.name for field in dataclasses.fields(settings))
+        raise ValueError(f"{name} has the settings {names}: {error}.") from None
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        begin(folder, name, s)
+    found = run_sweeps(s, None if folder is None else folder / "run.zarr")
+    claims = make_claims(s, found)
+    table = make_table(s, found, claims)
+    paths: dict[str, str] = {}
+    if folder is not None:
+        paths = {"store": str(folder / "run.zarr"), "figure_png": str(folder / "figure.png"), "figure_svg": str(folder / "figure.svg")}
+        draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
+        paths["claims"] = str(folder / "claims.json")
+        finish(folder, name, s, table, claims)
+    return LabResult(name, dataclasses.asdict(s), found, table, claims, paths)
+
+
 def read_lab_file(out: Path) -> dict[str, Any] | None:
     """What `begin` or `finish` noted in a directory; None if no lab has run there.
 

@@ -16,6 +16,18 @@ FORWARD_ONLY = "a solution can be differentiated in reverse mode (jax.grad, jax.
 Followed = tuple[LaneState, Float[Array, "time param"], Float[Array, " time"]]
 
 
+def is_running(carry: Any) -> Array:
+    """Whether the lane whose state comes first in a loop's carry goes on.
+
+    Args:
+        carry: of the loop.
+
+    Returns:
+        A truth value.
+    """
+    return carry[0].outcome == int(Outcome.running)
+
+
 def follow(lane: Lane, state: LaneState, ts: Float[Array, " time"] | None, capacity: int) -> Followed:
     """Steps until the lane ends, with forward-mode derivatives.
 
@@ -49,7 +61,7 @@ def follow(lane: Lane, state: LaneState, ts: Float[Array, " time"] | None, capac
             index, buffer = record_passed(lane, stretch, state.next_record, buffer, times)
             return _recorded(state, index), buffer, times
 
-    end = jax.lax.while_loop(lambda carry: carry[0].outcome == int(Outcome.running), body, (state, buffer, times))
+    end = jax.lax.while_loop(is_running, body, (state, buffer, times))
     return eqxi.nondifferentiable_backward(end, msg=FORWARD_ONLY)
 
 
@@ -65,10 +77,8 @@ def follow_reversibly(lane: Lane, state: LaneState, ts: Float[Array, " time"] | 
     Returns:
         See `follow`.
     """
-    buffer, how = (
-        jnp.full((capacity, state.y.size), jnp.nan, state.y.dtype),
-        {"kind": "checkpointed", "checkpoints": lane.settings.checkpoints},
-    )
+    buffer = jnp.full((capacity, state.y.size), jnp.nan, state.y.dtype)
+    how = {"kind": "checkpointed", "checkpoints": lane.settings.checkpoints}
     like = lane.unravel(jnp.zeros_like(state.y))
 
     def step(state: LaneState) -> tuple[LaneState, Stretch]:
@@ -84,25 +94,20 @@ def follow_reversibly(lane: Lane, state: LaneState, ts: Float[Array, " time"] | 
             state = _recorded(state, state.next_record + accepted)
             return state, buffer.at[where].set(stretch.y, pred=accepted), times.at[where].set(stretch.t_after, pred=accepted)
 
-        return eqxi.while_loop(
-            lambda carry: carry[0].outcome == int(Outcome.running), keep, begin, buffers=lambda carry: (carry[1], carry[2]), **how
-        )
+        return eqxi.while_loop(is_running, keep, begin, buffers=lambda carry: (carry[1], carry[2]), **how)
 
     times, last = ts, capacity - 1
-
-    def pending(state: LaneState, stretch: Stretch) -> Array:
-        return (state.next_record < capacity) & (times[jnp.minimum(state.next_record, last)] <= stretch.t_after)
 
     def body(carry: Any) -> Any:
         # a turn either records or steps, so that both are done as often as it takes and no loop is within a loop
         state, stretch, buffer = carry
-        writes, where = pending(state, stretch), jnp.minimum(state.next_record, last)
+        writes, where = _pending(stretch, state.next_record, times), jnp.minimum(state.next_record, last)
         row = jax.lax.cond(writes, lambda: lane.read(stretch, times[where]), lambda: jnp.zeros_like(state.y))
         state, stretch = jax.lax.cond(writes, lambda: (_recorded(state, state.next_record + 1), stretch), lambda: step(state))
         return state, stretch, buffer.at[where].set(row, pred=writes)
 
     def goes_on(carry: Any) -> Array:
-        return (carry[0].outcome == int(Outcome.running)) | pending(*carry[:2])
+        return is_running(carry) | _pending(carry[1], carry[0].next_record, times)
 
     state, _, buffer = eqxi.while_loop(goes_on, body, (state, _before(lane, state), buffer), buffers=lambda carry: carry[2], **how)
     return state, buffer, times
@@ -181,11 +186,13 @@ def record_passed(lane: Lane, stretch: Stretch, index: Array, buffer: Array, ts:
         The index and the records after it.
     """
 
-    def pending(carry):
-        return (carry[0] < ts.shape[0]) & (ts[jnp.minimum(carry[0], ts.shape[0] - 1)] <= stretch.t_after)
-
     def write(carry):
         index, buffer = carry
         return index + 1, buffer.at[index].set(lane.read(stretch, ts[index]))
 
-    return jax.lax.while_loop(pending, write, (index, buffer))
+    return jax.lax.while_loop(lambda carry: _pending(stretch, carry[0], ts), write, (index, buffer))
+
+
+def _pending(stretch: Stretch, index: Array, ts: Array) -> Array:
+    """Whether the stretch has passed the next record time."""
+    return (index < ts.shape[0]) & (ts[jnp.minimum(index, ts.shape[0] - 1)] <= stretch.t_after)

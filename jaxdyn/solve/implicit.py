@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._types import Params
+from .metric import reciprocal, root_of_mobility
 from .settings import check_flow, check_params
 
 
@@ -70,13 +71,11 @@ def implicit_derivative(
     inner = getattr(flow, "inner", flow)
     if by_kernel and any(getattr(inner, penalty, None) is not None for penalty in ("weight_decay", "norm_barrier")):
         raise ValueError("the kernel knows of no penalty, and this flow has one: leave by_kernel out.")
-    flat, unravel = ravel_pytree(params)
-    mobility = getattr(flow, "mobility", None)
-    squares = jnp.ones_like(flat) if mobility is None else ravel_pytree(mobility(params))[0].astype(flat.dtype)
-    scale = jnp.sqrt(squares)
+    unravel = ravel_pytree(params)[1]
+    scale = root_of_mobility(flow, params)
     values, kept, push, outside = (_by_kernel if by_kernel else _by_hessian)(flow, params, scale, change, cutoff)
     rank = jnp.sum(kept)
-    return ImplicitDerivative(unravel(scale * push), rank, jnp.sum(squares > 0) - rank, outside, values)
+    return ImplicitDerivative(unravel(scale * push), rank, jnp.sum(scale > 0) - rank, outside, values)
 
 
 def _by_hessian(flow: Any, params: Params, scale: Array, change: PyTree, cutoff: Any) -> tuple[Array, Array, Array, Array]:
@@ -86,7 +85,7 @@ def _by_hessian(flow: Any, params: Params, scale: Array, change: PyTree, cutoff:
         return ravel_pytree(flow.vector_field(jnp.zeros(()), params, None))[0]
 
     flat, unravel = ravel_pytree(params)
-    inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1.0), 0.0)
+    inverse = reciprocal(scale)
     force = inverse * eqx.filter_jvp(lambda flow: velocity(flow, params), (flow,), (change,))[1]
     hessian = -inverse[:, None] * jax.jacfwd(lambda y: velocity(flow, unravel(y)))(flat) * scale[None, :]
     values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)

@@ -22,6 +22,7 @@ from .explicit import explicit_step
 from .exponential import EVALUATIONS, KernelExponential, KernelTerm, LinearPart, linear_part
 from .kinks import Cut, KinkState, Passage, Shift, Step, SwitchState
 from .limit import EVERY, STILL, ending
+from .metric import root_of_mobility
 from .outcome import Outcome
 from .rules import AbstractStopRule, Moment
 from .treatment import is_shift_invariant, treatment
@@ -437,8 +438,7 @@ class Lane:
     def _end(self, looks: Array, t: Array, y: Array, kinks: Any) -> tuple[Array, Array, Array]:
         """Where it is to be looked, whether what is left is linear; then the limit, and how far off it may be."""
         hold = None if kinks is None else self.kinks.hold(kinks)
-        own = getattr(self.flow, "mobility", None)
-        scale = jnp.ones_like(y) if own is None else jnp.sqrt(ravel_pytree(own(self.unravel(y)))[0].astype(self.dtype))
+        scale = root_of_mobility(self.flow, self.unravel(y))
 
         def look(true: Array) -> tuple[Array, Array, Array]:
             here = jnp.where(true, y, jnp.nan)  # or it would be looked before every turn of the loop, taken or not

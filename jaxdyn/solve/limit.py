@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .metric import reciprocal
+
 MODES = 64
 """Of the Krylov space."""
 EVERY = 4
@@ -42,7 +44,7 @@ def ending(
         Whether what is left is linear and small; if so the limit, with the derivatives that a limit has, otherwise the point; and an
         estimate of its Euclidean distance from the limit of the flow from here, otherwise 0.
     """
-    inverse = jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1.0), 0.0)
+    inverse = reciprocal(scale)
 
     def way_from(y: Array) -> tuple[Array, tuple[Array, Array]]:
         velocity, change = jax.linearize(field, y)

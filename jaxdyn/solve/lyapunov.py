@@ -12,10 +12,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Params
+from .follow import is_running
 from .lane import Lane, LaneState, Settings
 from .outcome import Outcome
 from .settings import check_flow, check_params
-from .tangents import TangentOptions, is_running, prepared, pushed, step_along
+from .tangents import TangentOptions, prepared, pushed, step_along
 
 SWEEPS = 30
 """Jacobi's method doubles its digits with each sweep; a dozen are enough."""

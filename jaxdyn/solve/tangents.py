@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._types import Params
-from .follow import record_passed
+from .follow import is_running, record_passed
 from .lane import MAX_REJECTIONS, Lane, LaneState, Settings, Stretch
 from .outcome import Outcome
 from .records import RecordRequest, record_times
@@ -130,18 +130,6 @@ def _tangents(flow: Any, start: Params, directions: Params, t0: Array, settings:
 
     state, _, buffer, buffers = jax.lax.while_loop(is_running, body, (state, moves, buffer, buffers))
     return as_solution(lane, state, buffer, ts, lane.unravel(first), {}), jax.vmap(jax.vmap(lane.unravel))(buffers)
-
-
-def is_running(carry: Any) -> Array:
-    """Whether the lane whose state comes first in a loop's carry goes on.
-
-    Args:
-        carry: of the loop.
-
-    Returns:
-        A truth value.
-    """
-    return carry[0].outcome == int(Outcome.running)
 
 
 def pushed(function: Callable[[Any], Any], at: PyTree, along: PyTree) -> tuple[Any, Any]:

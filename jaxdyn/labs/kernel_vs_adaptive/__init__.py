@@ -4,10 +4,9 @@ The same network on the same data, from starts that differ in their imbalance de
 gives a cubic spline, delta above zero moves them to the samples and gives a linear one.
 """
 
-import dataclasses
 from pathlib import Path
 
-from ..base import Lab, LabResult, begin, finish
+from ..base import Lab, LabResult, conduct
 from .claims import make_claims, make_table
 from .figure import draw
 from .settings import Settings as Settings
@@ -19,7 +18,7 @@ NAME = "kernel-vs-adaptive"
 def run(
     settings: Settings | None = None, *, out: str | Path | None = None, width: int | None = None, progress: bool = True, **changes: object
 ) -> LabResult:
-    """Runs the sweeps, draws the figure and checks the claims.
+    """Runs the sweeps, draws the figure and checks the claims; a setting that makes no sense, or an `out` of another run, is a ValueError.
 
     Args:
         settings: the settings; the default is what the command runs.
@@ -31,28 +30,17 @@ def run(
 
     Returns:
         Datasets, table, claims and paths.
-
-    Raises:
-        ValueError: a setting makes no sense, or `out` holds another run.
     """
-    try:
-        s = dataclasses.replace(settings or Settings(), **changes)  # pyright: ignore[reportArgumentType]
-    except TypeError as error:
-        names = ", ".join(field.name for field in dataclasses.fields(Settings))
-        raise ValueError(f"{NAME} has the settings {names}: {error}.") from None
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        begin(folder, NAME, s)
-    found = run_sweeps(s, None if folder is None else folder / "run.zarr", width, progress)
-    claims = make_claims(s, found)
-    table = make_table(s, found, claims)
-    paths: dict[str, str] = {}
-    if folder is not None:
-        paths = {"store": str(folder / "run.zarr"), "figure_png": str(folder / "figure.png"), "figure_svg": str(folder / "figure.svg")}
-        draw(s, found, [paths["figure_png"], paths["figure_svg"]])
-        paths["claims"] = str(folder / "claims.json")
-        finish(folder, NAME, s, table, claims)
-    return LabResult(NAME, dataclasses.asdict(s), found, table, claims, paths)
+    return conduct(
+        NAME,
+        settings or Settings(),
+        changes,
+        out,
+        lambda s, store: run_sweeps(s, store, width, progress),
+        make_claims,
+        make_table,
+        lambda s, found, _, paths: draw(s, found, paths),
+    )
 
 
 LAB = Lab(

@@ -4,10 +4,9 @@ Two-layer networks that are zero at the start, trained to the end from starts of
 Geiger et al. 2019 (arXiv 1906.08034), Williams et al. 2019 (arXiv 1906.07842), Woodworth et al. 2020 (arXiv 2002.09277).
 """
 
-import dataclasses
 from pathlib import Path
 
-from ..base import Lab, LabResult, begin, finish
+from ..base import Lab, LabResult, conduct
 from .claims import make_claims, make_table
 from .figure import draw
 from .settings import Settings as Settings
@@ -19,7 +18,7 @@ NAME = "lazy-to-rich"
 def run(
     settings: Settings | None = None, *, out: str | Path | None = None, width: int | None = None, progress: bool = True, **changes: object
 ) -> LabResult:
-    """Runs the sweeps, draws the figure and checks the claims.
+    """Runs the sweeps, draws the figure and checks the claims; a setting that makes no sense, or an `out` of another run, is a ValueError.
 
     Args:
         settings: the settings; the default is what the command runs.
@@ -31,27 +30,17 @@ def run(
 
     Returns:
         Datasets, table, claims and paths.
-
-    Raises:
-        ValueError: a setting makes no sense, or `out` holds another run.
     """
-    try:
-        s = dataclasses.replace(settings or Settings(), **changes)  # pyright: ignore[reportArgumentType]
-    except TypeError as error:
-        names = ", ".join(field.name for field in dataclasses.fields(Settings))
-        raise ValueError(f"{NAME} has the settings {names}: {error}.") from None
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        begin(folder, NAME, s)
-    found = run_sweeps(s, None if folder is None else folder / "run.zarr", width, progress)
-    claims, table = make_claims(s, found), make_table(s, found)
-    paths: dict[str, str] = {}
-    if folder is not None:
-        paths = {"store": str(folder / "run.zarr"), "figure_png": str(folder / "figure.png"), "figure_svg": str(folder / "figure.svg")}
-        draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
-        paths["claims"] = str(folder / "claims.json")
-        finish(folder, NAME, s, table, claims)
-    return LabResult(NAME, dataclasses.asdict(s), found, table, claims, paths)
+    return conduct(
+        NAME,
+        settings or Settings(),
+        changes,
+        out,
+        lambda s, store: run_sweeps(s, store, width, progress),
+        make_claims,
+        lambda s, found, _: make_table(s, found),
+        draw,
+    )
 
 
 LAB = Lab(

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ..._types import Params
+from ..metric import reciprocal, root_of_mobility
 
 MANY_OUTPUTS = 600
 """Beyond so many the kernel is not formed; its largest modes are found by Golub and Kahan's bidiagonalisation."""
@@ -43,11 +43,7 @@ class LinearPart(NamedTuple):
 
     def inverse(self) -> Float[Array, " param"]:
         """1 / S, and 0 for what does not move."""
-        return _inverse(self.scale)
-
-
-def _inverse(scale: Array) -> Array:
-    return jnp.where(scale > 0, 1 / jnp.where(scale > 0, scale, 1.0), 0.0)
+        return reciprocal(self.scale)
 
 
 def linear_part(
@@ -68,11 +64,10 @@ def linear_part(
     y = jax.lax.stop_gradient(y)
     of_model, of_loss = (None, None) if gates is None else (gates.model, gates.loss)
     held = () if of_model is None else (of_model,)
-    mobility = ravel_pytree(flow.mobility(unravel(y)))[0].astype(y.dtype)
-    scale = jnp.sqrt(mobility)
+    scale = root_of_mobility(flow, unravel(y))
 
     def onto(v: Array) -> Array:
-        return v if project is None else _inverse(scale) * project(scale * v)
+        return v if project is None else reciprocal(scale) * project(scale * v)
 
     def outputs(v: Array) -> Array:
         return flow.outputs(unravel(v), *held).astype(y.dtype)
