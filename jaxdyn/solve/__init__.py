@@ -1,5 +1,7 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
+from .choice import FIRST_STEPS as FIRST_STEPS
+from .choice import begin_with as begin_with
 from .exponential import KernelExponential as KernelExponential
 from .implicit import ImplicitDerivative as ImplicitDerivative
 from .implicit import implicit_derivative as implicit_derivative

@@ -19,7 +19,7 @@ from .._platform import default_rtol
 from .._types import Params
 from .branch import where_it_happens
 from .explicit import explicit_step
-from .exponential import EVALUATIONS, KernelExponential, KernelTerm, LinearPart, linear_part
+from .exponential import EVALUATIONS, NEEDS, KernelExponential, KernelTerm, LinearPart, linear_part, offers_kernel
 from .kinks import Cut, KinkState, Passage, Shift, Step, SwitchState
 from .limit import EVERY, STILL, ending
 from .metric import root_of_mobility
@@ -190,11 +190,8 @@ class Lane:
         self.dtype = flat.dtype
         self.time_dtype = jnp.result_type(float)
         kernel = isinstance(settings.solver, KernelExponential)
-        missing = [name for name in ("outputs", "loss_of_outputs", "mobility") if kernel and not callable(getattr(flow, name, None))]
-        if missing:
-            raise ValueError(
-                f"KernelExponential needs a flow with {missing[0]}(...), which {type(flow).__name__} has not: name another solver."
-            )
+        if kernel and not offers_kernel(flow):
+            raise ValueError(f"KernelExponential needs a flow with {', '.join(NEEDS)}; {type(flow).__name__} has not: name another solver.")
         self.term: Any = KernelTerm(self._field, self._linear) if kernel else dfx.ODETerm(cast(Any, self._field))
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
@@ -385,7 +382,7 @@ class Lane:
         collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
         fate = jnp.where(tiny & ~(accepted & clipped), collapse, fate)
         velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
-        moment = Moment(self.flow, t, settings.t1, params, y1, loss, velocity)
+        moment = Moment(self.flow, t, settings.t1, params, y1, loss, next_size, steps, velocity)
         for rule in reversed(settings.rules):
             fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
         asked = bool(velocity.cache_info().currsize) and not self.has_last_stage and passage is None

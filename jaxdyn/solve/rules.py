@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Params, as_leaf
 from .outcome import Outcome
 
 
 class Moment(NamedTuple):
-    """What a rule may look at; `velocity` is a function so that it is computed only where a rule asks."""
+    """What a rule may look at; `step_size` is the next one; `velocity` is a function so that it is computed only where a rule asks."""
 
     flow: Any
     t: Float[Array, ""]
@@ -21,6 +21,8 @@ class Moment(NamedTuple):
     params: Params
     y: Float[Array, " param"]
     loss: Float[Array, ""]
+    step_size: Float[Array, ""]
+    num_steps: Int[Array, ""]
     velocity: Callable[[], Float[Array, " param"]]
 
 

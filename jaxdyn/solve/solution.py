@@ -87,6 +87,15 @@ def _recorded(like: PyTree) -> PyTree:
     return eqx.tree_at(lambda s: (s.ts, s.states, s.observed), alike, tuple(places))
 
 
+def saved_method(path: str | os.PathLike) -> str:
+    """The method of a saved solution; nothing where there is none, which `read_solution` will say."""
+    try:
+        with np.load(path) as file:
+            return str(json.loads(str(file["about"]))["method"])
+    except Exception:
+        return ""
+
+
 def read_solution(path: str | os.PathLike, like: PyTree, method: str) -> Any:
     """Reads a file that `Solution.save` wrote into the structure of `like`.
 

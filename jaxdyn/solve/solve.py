@@ -11,14 +11,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._types import Params
-from .follow import follow, follow_reversibly
+from .choice import begin_with, is_traced
+from .exponential import KernelExponential
+from .follow import Followed, follow, follow_reversibly
 from .lane import Lane, LaneState, Settings
 from .observe import Observable, evaluate, observables
 from .outcome import Outcome
 from .records import RecordRequest, record_times
 from .rules import AbstractStopRule
 from .settings import Tolerances, check_flow, check_limit, check_methods, check_params, describe_method, is_concrete, make_settings
-from .solution import Solution, read_solution
+from .solution import Solution, read_solution, saved_method
 
 DEFAULT_MAX_RECORDED_STEPS = 4096
 
@@ -58,7 +60,8 @@ def solve(
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states; `start` is where this call
             starts, also when going on.
         stop: rules that end the lane before t1.
-        solver: any diffrax solver; Tsit5 by default.
+        solver: any diffrax solver. By default Tsit5; where it would take too long for a flow that is a loss of outputs, and for its
+            limit, KernelExponential, which begins anew. Under `jit` and other transformations it is Tsit5 whatever comes.
         controller: any diffrax step-size controller; PI control with rtol and atol by default.
         rtol: relative tolerance; 1e-6 in float64, 1e-4 in float32 by default.
         atol: absolute tolerance; rtol/100 by default.
@@ -96,6 +99,12 @@ def solve(
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
+    if going_on:
+        how, watch_out = how._replace(solver=_same_solver(solver, start.method)), ()
+    else:
+        how, watch_out = begin_with(flow, t1, how, begins)
+    if is_traced(flow, start, t1, tuple(how)):
+        watch_out = ()
     settings = make_settings(dtype, t1, stop, how, begins, record)
     if going_on and start.method != describe_method(flow, settings, params):
         now = describe_method(flow, settings, params)
@@ -107,7 +116,19 @@ def solve(
         ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
     begins = jnp.asarray(begins, settings.t1.dtype)  # a Python number would be compiled in
-    return _solve(flow, begin, params, begins, settings, ts, observables(observe), capacity)
+    watch = observables(observe)
+    if watch_out:
+        first = eqx.tree_at(lambda s: s.rules, settings, settings.rules + watch_out)
+        followed = _follow(flow, begin, params, begins, first, ts, capacity)
+        if int(followed[0][0].outcome) != Outcome.too_stiff:
+            return _report(flow, params, settings, followed, watch)
+        settings = make_settings(dtype, t1, stop, how._replace(solver=KernelExponential()), begins, record)
+    return _report(flow, params, settings, _follow(flow, begin, params, begins, settings, ts, capacity), watch)
+
+
+def _same_solver(solver: dfx.AbstractSolver | None, method: str) -> dfx.AbstractSolver | None:
+    """The solver that goes on with what KernelExponential solved, unless another is named."""
+    return KernelExponential() if solver is None and method.startswith(f"{KernelExponential.__name__},") else solver
 
 
 def _steps_so_far(solution: Solution) -> Array:
@@ -115,7 +136,8 @@ def _steps_so_far(solution: Solution) -> Array:
 
 
 @eqx.filter_jit
-def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts: Any, watch: dict, capacity: int) -> Solution:
+def _follow(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts: Any, capacity: int) -> tuple[Followed, Params]:
+    """What was followed, and the parameters at the start."""
     check_flow(flow, like)  # here, so that a solve that is compiled already does not trace the flow again
     lane = Lane(flow, settings, like)
     if isinstance(begin, LaneState):
@@ -124,9 +146,13 @@ def _solve(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts:
         )
     else:
         state = lane.start(begin, t0)
-    first = state.y
-    state, buffer, times = (follow if settings.checkpoints is None else follow_reversibly)(lane, state, ts, capacity)
-    return as_solution(lane, state, buffer, times, lane.unravel(first), watch)
+    first = lane.unravel(state.y)
+    return (follow if settings.checkpoints is None else follow_reversibly)(lane, state, ts, capacity), first
+
+
+@eqx.filter_jit
+def _report(flow: Any, like: Params, settings: Settings, followed: tuple[Followed, Params], watch: dict) -> Solution:
+    return as_solution(Lane(flow, settings, like), *followed[0], followed[1], watch)
 
 
 def as_solution(lane: Lane, state: LaneState, buffer: Array, times: Array, start: Params, watch: dict[str, Observable]) -> Solution:
@@ -193,10 +219,11 @@ def load_solution(
         raise ValueError("this flow has no init(key): give parameters of the shapes that were solved, like=params.")
     params = like if like is not None else eqx.filter_eval_shape(lambda f: f.init(jax.random.key(0)), flow)
     dtype = check_params(params)
+    solver = _same_solver(solver, saved_method(path))
     settings = make_settings(dtype, 1.0, (), Tolerances(solver, controller, dt0=dt0, locate_kinks=locate_kinks))
 
     def shapes(flow, params, settings, ts, watch) -> PyTree:
-        return _solve(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, watch, 2)
+        return _report(flow, params, settings, _follow(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, 2), watch)
 
     skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
     return read_solution(path, skeleton, describe_method(flow, settings, params))

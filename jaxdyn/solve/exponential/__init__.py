@@ -1,7 +1,9 @@
 """The kernel-exponential solver."""
 
 from .collocation import EVALUATIONS as EVALUATIONS
+from .linear import NEEDS as NEEDS
 from .linear import LinearPart as LinearPart
 from .linear import linear_part as linear_part
+from .linear import offers_kernel as offers_kernel
 from .solver import KernelExponential as KernelExponential
 from .solver import KernelTerm as KernelTerm

@@ -16,6 +16,8 @@ from jaxtyping import Array, Float, PyTree
 from ..._types import Params
 from ..metric import reciprocal, root_of_mobility
 
+NEEDS = ("outputs", "loss_of_outputs", "mobility")
+"""The methods of a flow whose linear part this is."""
 MANY_OUTPUTS = 600
 """Beyond so many the kernel is not formed; its largest modes are found by Golub and Kahan's bidiagonalisation."""
 KRYLOV_MODES = 96
@@ -44,6 +46,18 @@ class LinearPart(NamedTuple):
     def inverse(self) -> Float[Array, " param"]:
         """1 / S, and 0 for what does not move."""
         return reciprocal(self.scale)
+
+
+def offers_kernel(flow: Any) -> bool:
+    """Whether a flow is a loss of outputs.
+
+    Args:
+        flow: any flow.
+
+    Returns:
+        Whether it has all methods that are needed.
+    """
+    return all(callable(getattr(flow, name, None)) for name in NEEDS)
 
 
 def linear_part(

@@ -1,0 +1,87 @@
+"""Which solver a call gets that names none."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Bool, Float
+
+from .._types import as_leaf
+from .exponential import KernelExponential, offers_kernel
+from .outcome import Outcome
+from .records import is_infinite
+from .rules import AbstractStopRule, Moment
+from .settings import Tolerances
+
+FIRST_STEPS = 40
+"""Steps after which Tsit5 is first asked how many it would take."""
+KERNEL_STEPS = 60
+"""Steps that KernelExponential is taken to need, whatever the time."""
+
+
+class TooStiff(AbstractStopRule):
+    """Stop once Tsit5 would need longer for the time left than KernelExponential for all of it.
+
+    From `FIRST_STEPS` steps on: once the time left, in steps of the present length and in steps of the mean length so far, is more than
+    `KERNEL_STEPS` steps of KernelExponential cost, in steps of Tsit5, see `step_ratio`.
+    """
+
+    t0: Float[Array, ""] = eqx.field(converter=as_leaf)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Another solver is to begin anew."""
+        return Outcome.too_stiff
+
+    def __call__(self, moment: Moment) -> Bool[Array, ""]:
+        """Whether Tsit5 is too slow."""
+        left = moment.t1 - moment.t
+        steps = jnp.minimum(left / moment.step_size, moment.num_steps * left / (moment.t - self.t0))
+        outputs = eqx.filter_eval_shape(lambda flow, params: flow.outputs(params), moment.flow, moment.params)
+        most = KERNEL_STEPS * step_ratio(outputs.size, moment.y.size)
+        return (moment.num_steps >= FIRST_STEPS) & (steps > most)
+
+
+def step_ratio(outputs: int, params: int) -> float:
+    """What a step of KernelExponential costs in steps of Tsit5.
+
+    Args:
+        outputs: how many, over all samples.
+        params: how many.
+
+    Returns:
+        The ratio.
+    """
+    return 5.0 + outputs / 10 + outputs**2 / params
+
+
+def begin_with(flow: Any, t1: Any, how: Tolerances, t0: Any = 0.0) -> tuple[Tolerances, tuple[TooStiff, ...]]:
+    """What a call begins with: where it names no solver and no controller, KernelExponential for a limit, otherwise Tsit5.
+
+    Args:
+        flow: the flow.
+        t1: end time.
+        how: what the caller named.
+        t0: start time.
+
+    Returns:
+        The same with the choice, and the rule that says when KernelExponential is to begin anew; none where Tsit5 is to go on whatever
+        comes.
+    """
+    if how.solver is not None or how.controller is not None or not offers_kernel(flow):
+        return how, ()
+    return (how._replace(solver=KernelExponential()), ()) if is_infinite(t1) else (how, (TooStiff(t0),))
+
+
+def is_traced(*trees: Any) -> bool:
+    """Whether what follows from these is not known yet: under jit, or where they are differentiated or mapped over.
+
+    Args:
+        *trees: pytrees.
+
+    Returns:
+        A truth value.
+    """
+    return isinstance(jnp.zeros(()), Tracer) or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(trees))
