@@ -35,6 +35,7 @@ class Problem(eqx.Module):
         key: the root key; a lane's key is `fold_in(key, seed)`.
         like: shapes of the parameters (static).
         watch: the observables.
+        again: whether its lanes begin anew, with another solver than a sweep began with (static).
     """
 
     flow: Any
@@ -44,6 +45,7 @@ class Problem(eqx.Module):
     key: PRNGKeyArray
     like: PyTree = eqx.field(static=True)
     watch: dict[str, Any]
+    again: bool = eqx.field(static=True, default=False)
 
     @property
     def size(self) -> int:

@@ -17,7 +17,7 @@ from .batch import Pool, Problem, Results, per_device, pool_shapes
 from .shapes import once
 
 CERTIFICATE = tuple(field.name for field in dataclasses.fields(Certificate))
-OWN = ("t", "t_end", "outcome", "params", "gates", *CERTIFICATE)
+OWN = ("t", "t_end", "outcome", "switched", "params", "gates", *CERTIFICATE)
 """Variables that every lane has (`gates` where there are kinks)."""
 
 
@@ -45,6 +45,7 @@ def keep(problem: Problem, results: Results, row: Int[Array, ""], seed: Int[Arra
     gates = gates_of(lane.flow, lane.unravel(end))
     observed = evaluate(problem.watch, lane.flow, jnp.append(times, t), states, start, lane.unravel, reached)
     found = {"t": jnp.where(reached[:-1], times, jnp.nan), "t_end": t, "outcome": outcome, "params": end}
+    found["switched"] = jnp.asarray(problem.again)
     found |= {} if gates is None else {"gates": gates}
     found |= {name: getattr(certificate, name) for name in CERTIFICATE}
     for name, series in observed.items():

@@ -169,16 +169,17 @@ class Batch:
 class Blocks:
     """Gathers lanes as they come, and writes a block to the store when it is whole."""
 
-    def __init__(self, store: LaneStore, real: np.ndarray):
+    def __init__(self, store: LaneStore, coming: np.ndarray, over: bool = False):
         """Blocks of a store.
 
         Args:
             store: where to.
-            real: whether a lane stands at each place (False where a block is padded).
+            coming: whether a lane will be added at each place.
+            over: whether the blocks are there already and the lanes replace those at their places.
         """
-        self.store = store
+        self.store, self.over = store, over
         size = store.block
-        self.missing = real.reshape(-1, size).sum(1)
+        self.missing = coming.reshape(-1, size).sum(1)
         self.partial: dict[int, dict[str, np.ndarray]] = {}
 
     def add(self, place: int, row: dict[str, np.ndarray]) -> None:
@@ -190,7 +191,9 @@ class Blocks:
         """
         size = self.store.block
         block, slot = divmod(place, size)
-        if block not in self.partial:
+        if block not in self.partial and self.over:
+            self.partial[block] = self.store.read(block)
+        elif block not in self.partial:
             self.partial[block] = {key: np.full((size, *np.shape(value)), blank(np.asarray(value).dtype)) for key, value in row.items()}
         for key, value in row.items():
             self.partial[block][key][slot] = value

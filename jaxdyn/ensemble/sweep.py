@@ -5,6 +5,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,10 +21,14 @@ from jaxtyping import PRNGKeyArray
 from .. import _platform
 from ..solve import (
     AbstractStopRule,
+    KernelExponential,
     Observable,
+    Outcome,
     RecordRequest,
     Settings,
     Tolerances,
+    as_rules,
+    begin_with,
     check_limit,
     describe_method,
     make_settings,
@@ -42,9 +47,10 @@ from .shapes import like_start
 
 
 class _Run(NamedTuple):
-    """One group of a sweep, ready to go: where it is kept and which places are still to do."""
+    """One group of a sweep, ready to go: where it is kept, which places are still to do, and how those too stiff for it begin anew."""
 
     problem: Problem
+    again: Problem | None
     store: LaneStore
     seed: np.ndarray
     cell: np.ndarray
@@ -117,7 +123,7 @@ def sweep(
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`; each becomes a variable over (..., seed, time) and,
             at the lane's end, `NAME_end`. A function's attribute `dims` names further dimensions.
         stop: as for `solve`.
-        solver: as for `solve`.
+        solver: as for `solve`; by default each lane that is too stiff for Tsit5 begins anew with KernelExponential, and is `switched`.
         controller: as for `solve`.
         rtol: as for `solve`.
         atol: as for `solve`.
@@ -135,7 +141,8 @@ def sweep(
 
     Returns:
         A Dataset over the grid's dimensions, `seed`, `time` and more, with per lane: `params` (flat, see `final_params`), `gates`,
-        `t_end`, `outcome`, the certificate's fields, the observables; attributes say what was done, in which convention of time.
+        `t_end`, `outcome`, `switched`, the certificate's fields, the observables; attributes say what was done, in which convention of
+        time.
 
     Raises:
         ValueError: the call makes no sense, `out` holds a run of other settings, or another run is writing there; nothing is changed
@@ -156,10 +163,18 @@ def sweep(
         raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
     how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
-    groups = make_groups(
-        flow, axes, lambda own: partial(_settle, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how, record)
-    )
-    problems = [_problem(one, record, watch, key) for one in groups]
+
+    def grouped(how: Tolerances) -> tuple[list[Group], list[Problem]]:
+        groups = make_groups(
+            flow, axes, lambda own: partial(_settle, own, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how, record)
+        )
+        return groups, [_problem(one, record, watch, key) for one in groups]
+
+    groups, problems = grouped(how)
+    again: list[Problem | None] = [None] * len(groups)
+    if any(_may_switch(problem) for problem in problems):
+        others = grouped(how._replace(solver=KernelExponential()))[1]
+        again = [replace(other, again=True) if _may_switch(problem) else None for problem, other in zip(problems, others, strict=True)]
     taken = tuple(axis.name for axis in axes)
     kept = [columns(problem, taken) for problem in problems]
     asked = {
@@ -182,10 +197,13 @@ def sweep(
         for k, (one, problem) in enumerate(zip(groups, problems, strict=True)):
             store = found[k]
             if store is None:
-                store = _new_store(root, k, name, problem, len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
-            runs.append(_prepare(store, problem, len(one.cells), ids, where))
-        finished = len(ids) * sum(len(one.cells) for one in groups) - sum(int(np.isin(run.seed[run.todo], ids).sum()) for run in runs)
-        total = finished + sum(len(run.todo) for run in runs)
+                store = _new_store(root, k, name, (problem, again[k]), len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
+            runs.append(_prepare(store, problem, again[k], len(one.cells), ids, where))
+        left = [np.append(run.todo, _too_stiff(run)) for run in runs]
+        finished = len(ids) * sum(len(one.cells) for one in groups) - sum(
+            int(np.isin(run.seed[places], ids).sum()) for run, places in zip(runs, left, strict=True)
+        )
+        total = finished + sum(map(len, left))
         bar = progress if isinstance(progress, str) else "sweep"
         with progress_bar(bar, total, finished, bool(progress)) as tick:
             try:
@@ -209,14 +227,19 @@ def _check_key(key: Any) -> PRNGKeyArray:
     return key
 
 
-def _settle(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, record: Any, values: dict[str, Any]) -> Settings:
+def _may_switch(problem: Problem) -> bool:
+    return any(rule.outcome is Outcome.too_stiff for rule in problem.settings.rules)
+
+
+def _settle(flow: Any, dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, record: Any, values: dict[str, Any]) -> Settings:
     """A lane's settings, with those that the grid varies."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number | np.ndarray | jax.Array) or np.ndim(value) > 0:
             raise ValueError(f"the grid's values for {name!r} must be numbers, not {value!r:.60}.")
     end = values.get("t1", t1)
     how = how._replace(**{name: value for name, value in values.items() if name != "t1"})
-    return make_settings(dtype, end, stop, how, record=record)
+    how, watch_out = begin_with(flow, end, how)
+    return make_settings(dtype, end, (*as_rules(stop), *watch_out), how, record=record)
 
 
 def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray) -> Problem:
@@ -252,7 +275,7 @@ def _new_store(
     root: Any,
     number: int,
     name: str,
-    problem: Problem,
+    both: tuple[Problem, Problem | None],
     lanes: int,
     kept: dict[str, Column],
     asked: dict,
@@ -260,6 +283,8 @@ def _new_store(
     devices: list,
     in_memory: bool,
 ) -> LaneStore:
+    problem, *others = (one for one in both if one is not None)
+    methods = [describe_method(one.flow, one.settings, one.like) for one in (problem, *others)]
     width = choose_width(lanes, problem.size, devices) if width is None else int(width)
     # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
     block = 256 if in_memory else int(np.clip(max(width * len(devices), lanes // 64), 8, 256))
@@ -269,14 +294,14 @@ def _new_store(
         "versions": _platform.versions(),
         "platform": _platform.describe(),
         "convention": getattr(problem.flow, "convention", "not declared"),
-        "method": describe_method(problem.flow, problem.settings, problem.like),
+        "method": "; where switched: ".join(methods),
         "param": label(problem.like),
         "fingerprint": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
     }
     return LaneStore.create(root, f"lanes_{number}", name, kept, asked, block, attributes)
 
 
-def _prepare(store: LaneStore, problem: Problem, cells: int, ids: np.ndarray, devices: list) -> _Run:
+def _prepare(store: LaneStore, problem: Problem, again: Problem | None, cells: int, ids: np.ndarray, devices: list) -> _Run:
     """Extends a store by the seeds that are new, and finds what is still to do."""
     store.mend()
     seed, cell = store.lanes()
@@ -290,21 +315,39 @@ def _prepare(store: LaneStore, problem: Problem, cells: int, ids: np.ndarray, de
         seed, cell = store.lanes()
     needed = np.isin(seed, ids).reshape(-1, store.block).any(axis=1)
     todo = np.flatnonzero(np.repeat(needed & ~store.done(), store.block) & (seed >= 0))
-    return _Run(problem, store, seed, cell, todo)
+    return _Run(problem, again, store, seed, cell, todo)
+
+
+def _too_stiff(run: _Run) -> np.ndarray:
+    """Places in blocks that are done whose lanes are to begin anew."""
+    if run.again is None:
+        return np.zeros(0, int)
+    stiff = (run.seed >= 0) & (run.store.values("outcome") == int(Outcome.too_stiff))
+    stiff[run.todo] = False
+    return np.flatnonzero(stiff)
 
 
 def _carry_out(run: _Run, devices: list) -> Iterator[int]:
     """Does what is still to do; yields the number of lanes as they are done."""
-    if not len(run.todo):
+    yield from _advance(run, run.problem, run.todo, Blocks(run.store, run.seed >= 0), devices)
+    if run.again is not None:
+        stiff = _too_stiff(run._replace(todo=run.todo[:0]))
+        coming = np.zeros(len(run.seed), bool)
+        coming[stiff] = True
+        yield from _advance(run, run.again, stiff, Blocks(run.store, coming, over=True), devices)
+
+
+def _advance(run: _Run, problem: Problem, todo: np.ndarray, blocks: Blocks, devices: list) -> Iterator[int]:
+    """Solves the lanes at some places."""
+    if not len(todo):
         return
-    blocks = Blocks(run.store, run.seed >= 0)
     width = int(run.store.attributes["width"])
-    batch = Batch(run.problem, run.seed[run.todo], run.cell[run.todo], width, devices[: min(len(devices), len(run.todo))])
+    batch = Batch(problem, run.seed[todo], run.cell[todo], width, devices[: min(len(devices), len(todo))])
     try:
         for places, rows in batch.run():
-            for k, place in enumerate(run.todo[places]):
+            for k, place in enumerate(todo[places]):
                 blocks.add(int(place), {key: values[k] for key, values in rows.items()})
-            yield len(places)
+            yield int(np.sum(rows["outcome"] != int(Outcome.too_stiff)))
     finally:
         before = int(run.store.attributes.get("lane_steps_computed", 0))
         run.store.note(lane_steps_computed=before + batch.iterations * width)

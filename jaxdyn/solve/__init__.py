@@ -1,6 +1,5 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
-from .choice import FIRST_STEPS as FIRST_STEPS
 from .choice import begin_with as begin_with
 from .exponential import KernelExponential as KernelExponential
 from .implicit import ImplicitDerivative as ImplicitDerivative
@@ -28,6 +27,7 @@ from .rules import Moment as Moment
 from .rules import SteadyDirection as SteadyDirection
 from .rules import StopWhen as StopWhen
 from .settings import Tolerances as Tolerances
+from .settings import as_rules as as_rules
 from .settings import check_flow as check_flow
 from .settings import check_limit as check_limit
 from .settings import describe_method as describe_method

@@ -19,7 +19,17 @@ from .observe import Observable, evaluate, observables
 from .outcome import Outcome
 from .records import RecordRequest, record_times
 from .rules import AbstractStopRule
-from .settings import Tolerances, check_flow, check_limit, check_methods, check_params, describe_method, is_concrete, make_settings
+from .settings import (
+    Tolerances,
+    as_rules,
+    check_flow,
+    check_limit,
+    check_methods,
+    check_params,
+    describe_method,
+    is_concrete,
+    make_settings,
+)
 from .solution import Solution, read_solution, saved_method
 
 DEFAULT_MAX_RECORDED_STEPS = 4096
@@ -118,7 +128,7 @@ def solve(
     begins = jnp.asarray(begins, settings.t1.dtype)  # a Python number would be compiled in
     watch = observables(observe)
     if watch_out:
-        first = eqx.tree_at(lambda s: s.rules, settings, settings.rules + watch_out)
+        first = make_settings(dtype, t1, (*as_rules(stop), *watch_out), how, begins, record)
         followed = _follow(flow, begin, params, begins, first, ts, capacity)
         if int(followed[0][0].outcome) != Outcome.too_stiff:
             return _report(flow, params, settings, followed, watch)

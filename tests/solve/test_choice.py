@@ -1,0 +1,101 @@
+"""The solver of a call that names none: by how many steps Tsit5 would take, always what that solver gives when it is named."""
+
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from formula_flows import LinearFlow
+
+import jaxdyn as jd
+from jaxdyn.solve.choice import FIRST_STEPS, KERNEL_STEPS, step_ratio
+
+FLOW = jd.flows.GradientFlow(jd.models.TwoLayer(16, activation="tanh", init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))
+START = FLOW.init(jr.key(0))
+LONG, SHORT = 1e5, 0.3
+HOW = {"rtol": 1e-6, "record": 5, "observe": {"loss": jd.measure.loss}}
+
+
+@pytest.fixture(scope="module")
+def stiff():
+    return jd.solve(FLOW, START, LONG, **HOW)
+
+
+def assert_same(one, two):
+    assert one.method == two.method
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_stiff_lane_is_that_of_the_kernel_solver(stiff):
+    named = jd.solve(FLOW, START, LONG, solver=jd.KernelExponential(), **HOW)
+    assert stiff.method.startswith("KernelExponential,") and stiff.fate is jd.Outcome.t1_reached
+    assert_same(stiff, named)
+    assert "KernelExponential" in repr(stiff)
+
+
+def test_a_short_lane_is_that_of_tsit5():
+    assert_same(jd.solve(FLOW, START, SHORT, **HOW), jd.solve(FLOW, START, SHORT, solver=dfx.Tsit5(), **HOW))
+
+
+def test_it_switches_where_tsit5_would_take_more_steps_than_documented():
+    """On either side of the threshold; the number of steps that Tsit5 takes says where that is, though it is foreseen from the first."""
+    found, most = [], KERNEL_STEPS * step_ratio(5, START["a"].size + START["b"].size + START["c"].size)
+    for t1 in (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0):
+        plain = jd.solve(FLOW, START, t1, solver=dfx.Tsit5(), **HOW)
+        steps = int(plain.certificate.num_accepted_steps + plain.certificate.num_rejected_steps)
+        chosen = jd.solve(FLOW, START, t1, **HOW).method.split(",")[0]
+        if steps < most / 2:
+            assert chosen == "Tsit5", (t1, steps, most)
+        if steps > 1.5 * most + FIRST_STEPS:
+            assert chosen == "KernelExponential", (t1, steps, most)
+        found.append(chosen)
+    assert {*found} == {"Tsit5", "KernelExponential"}
+
+
+def test_all_steps_and_a_later_start():
+    for how in ({"record": "steps"}, {"t0": 3.0, "record": [3.0, 10.0, LONG]}):
+        assert_same(jd.solve(FLOW, START, LONG, **how), jd.solve(FLOW, START, LONG, solver=jd.KernelExponential(), **how))
+
+
+def test_a_rule_that_is_met_first_ends_the_lane():
+    sol = jd.solve(FLOW, START, LONG, stop=jd.LossBelow(0.9 * float(FLOW.loss(START))), **HOW)
+    assert sol.fate is jd.Outcome.stopped and sol.method.startswith("Tsit5,")
+
+
+def test_going_on_keeps_the_solver(stiff, tmp_path):
+    stiff.save(tmp_path / "lane.npz")
+    read = jd.load_solution(tmp_path / "lane.npz", FLOW, observe={"loss": jd.measure.loss})
+    assert_same(read, stiff)
+    on = jd.solve(FLOW, read, 2 * LONG, **HOW)
+    assert on.method == stiff.method and on.fate is jd.Outcome.t1_reached and float(on.t) == 2 * LONG
+    short = jd.solve(FLOW, START, SHORT, **HOW)
+    assert jd.solve(FLOW, short, 2 * SHORT, **HOW).method == short.method
+    with pytest.raises(ValueError, match="KernelExponential"):
+        jd.solve(FLOW, stiff, 2 * LONG, solver=dfx.Tsit5(), **HOW)
+
+
+def test_limits_are_the_kernel_solvers():
+    assert jd.solve(FLOW, START, jnp.inf).method.startswith("KernelExponential,")
+    assert jax.eval_shape(lambda y: jd.solve(FLOW, y, jnp.inf), START).method.startswith("KernelExponential,")
+
+
+def test_what_is_transformed_is_not_asked():
+    """Nothing is known yet of lanes that are traced."""
+    assert jax.eval_shape(lambda y: jd.solve(FLOW, y, LONG), START).method.startswith("Tsit5,")
+    several = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), START)
+    sols = jax.vmap(lambda y: jd.solve(FLOW, y, LONG, max_steps=100))(several)
+    assert sols.method.startswith("Tsit5,") and np.all(sols.outcome == int(jd.Outcome.max_steps))
+    # nor where only a constant is in sight of the trace
+    assert np.all(jax.jit(lambda: jd.solve(FLOW, START, LONG, max_steps=100).outcome)() == int(jd.Outcome.max_steps))
+    tangent = jax.jvp(lambda t1: jd.solve(FLOW, START, t1, max_steps=100).params["c"], (LONG,), (1.0,))
+    assert all(np.all(np.isfinite(part)) for part in tangent)
+
+
+def test_other_flows_and_named_controllers_stay_with_tsit5():
+    linear = LinearFlow(jnp.asarray([[1.0, 0.0], [0.0, 1000.0]]))
+    sol = jd.solve(linear, jnp.asarray([1.0, 1.0]), 10.0, rtol=1e-5)
+    assert sol.method.startswith("Tsit5,") and int(sol.certificate.num_accepted_steps) > 1000
+    sol = jd.solve(FLOW, START, LONG, controller=dfx.PIDController(rtol=1e-5, atol=1e-7), max_steps=200)
+    assert sol.method.startswith("Tsit5,") and sol.fate is jd.Outcome.max_steps
