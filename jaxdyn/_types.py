@@ -24,7 +24,7 @@ def as_leaf(x: ArrayLike) -> Array:
     """
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.inexact) and not x.weak_type:
         return x
-    dtype = jnp.result_type(x)
+    dtype = jnp.asarray(x).dtype
     if not jnp.issubdtype(dtype, jnp.inexact):
         dtype = jnp.result_type(float)
     return jnp.asarray(x, dtype=dtype)
