@@ -21,7 +21,7 @@ class Angles(NamedTuple):
     """The angles between the rows of two matrices, in the four forms that lose no digits.
 
     Attributes:
-        theta: the angle, from 0 to pi; pi/2 where one vector is zero.
+        theta: the angle, from 0 to pi; pi/2 where one vector is zero, 0 or pi/2 where both are.
         sine: its sine.
         minus: 1 - cosine.
         plus: 1 + cosine.
@@ -91,7 +91,8 @@ def angles_by_differences(u: Float[Array, "row dim"], v: Float[Array, "column di
     # held, lest the compiler rounds a direction differently in two places: their difference would not be one vector any more
     u, v = jax.lax.optimization_barrier((u, v))
     apart, together = (_length(u[:, None, :] + sign * v[None, :, :]) for sign in (-1, 1))
-    return Angles(2 * jnp.arctan2(apart, together), apart * together / 2, apart**2 / 2, together**2 / 2)
+    theta = 2 * jnp.arctan2(apart, jnp.where((apart == 0) & (together == 0), 1.0, together))
+    return Angles(theta, apart * together / 2, apart**2 / 2, together**2 / 2)
 
 
 def _length(vectors: Array) -> Array:

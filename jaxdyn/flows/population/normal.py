@@ -102,13 +102,14 @@ def _(primals: tuple[Array, Array, Angles], tangents: tuple[Array, Array, Angles
 
 
 @jax.custom_jvp
-def covariance(h: Float[Array, "..."], k: Float[Array, "..."], angle: Angles) -> Float[Array, "..."]:
+def covariance(h: Float[Array, "..."], k: Float[Array, "..."], angle: Angles, arcsine: Float[Array, "..."]) -> Float[Array, "..."]:
     r"""$P(\xi < h, \eta < k) - P(\xi < h) P(\eta < k)$, with small relative errors for small correlations.
 
     Args:
         h: the first threshold.
         k: the second threshold, of the same shape.
         angle: of that shape.
+        arcsine: pi/2 less the angle, but to its own relative accuracy.
 
     Returns:
         $\int_0^\rho \varphi_2(h, k, r) dr$.
@@ -117,7 +118,7 @@ def covariance(h: Float[Array, "..."], k: Float[Array, "..."], angle: Angles) ->
         Plackett (1954), A reduction formula for normal multivariate integrals, eq. 3; Drezner & Wesolowsky (1990), eq. 3.
     """
     weak = (angle.minus > 0.4) & (angle.plus > 0.4)
-    end = jnp.arcsin(jnp.where(weak, angle.cosine, 0.0))
+    end = jnp.where(weak, arcsine, 0.0)
     t = jnp.tensordot(end, _NODES.astype(h.dtype), 0)
     h_, k_ = h[..., None], k[..., None]
     integrand = jnp.exp(-0.5 * (h_**2 + k_**2 - 2 * h_ * k_ * jnp.sin(t)) / jnp.cos(t) ** 2)
@@ -126,7 +127,7 @@ def covariance(h: Float[Array, "..."], k: Float[Array, "..."], angle: Angles) ->
 
 
 @covariance.defjvp
-def _(primals: tuple[Array, Array, Angles], tangents: tuple[Array, Array, Angles]) -> tuple[Array, Array]:
-    (h, k, _), (dh, dk, _) = primals, tangents
-    _, slope = jax.jvp(orthant, primals, tangents)
+def _(primals: tuple[Array, Array, Angles, Array], tangents: tuple[Array, Array, Angles, Array]) -> tuple[Array, Array]:
+    (h, k, *_), (dh, dk, *_) = primals, tangents
+    _, slope = jax.jvp(orthant, primals[:3], tangents[:3])
     return covariance(*primals), slope - density(h) * distribution(k) * dh - density(k) * distribution(h) * dk

@@ -90,7 +90,7 @@ def erf(pairs: Overlaps) -> Float[Array, "row column"]:
     if h is None or k is None:
         return 2 * arcsine / jnp.pi
     means = jax.scipy.special.erf(h / np.sqrt(2)) * jax.scipy.special.erf(k / np.sqrt(2))
-    return means + 4 * covariance(h, k, angle)
+    return means + 4 * covariance(h, k, angle, arcsine)
 
 
 def _probit(pairs: Overlaps, factor: float) -> tuple[Array | None, Array | None, Angles, Array]:
