@@ -1,5 +1,7 @@
 """The bivariate normal distribution function, by Owen's T, to the last digits for every correlation from -1 to 1."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,12 +17,12 @@ _NODES = _NODES + 0.5
 
 def density(z: Float[Array, "..."]) -> Float[Array, "..."]:
     """The standard normal density."""
-    return jnp.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return jnp.exp(-0.5 * z**2) / math.sqrt(2 * math.pi)
 
 
 def distribution(z: Float[Array, "..."]) -> Float[Array, "..."]:
     """The standard normal distribution function."""
-    return 0.5 * jax.scipy.special.erfc(-z / np.sqrt(2))
+    return 0.5 * jax.scipy.special.erfc(-z / math.sqrt(2))
 
 
 def ratio(numerator: Float[Array, "..."], denominator: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -56,7 +58,7 @@ def _owen(h: Array, a: Array) -> Array:
     end = jnp.minimum(a, 8.8 / jnp.maximum(h, 1.0))
     x = jnp.tensordot(end, _NODES.astype(h.dtype), 0)
     integrand = jnp.exp(-0.5 * h[..., None] ** 2 * (1 + x**2)) / (1 + x**2)
-    return end * (integrand @ _WEIGHTS.astype(h.dtype)) / (2 * np.pi)
+    return end * (integrand @ _WEIGHTS.astype(h.dtype)) / (2 * math.pi)
 
 
 def _sector(h: Array, g: Array) -> Array:
@@ -64,7 +66,7 @@ def _sector(h: Array, g: Array) -> Array:
     high, low = jnp.maximum(jnp.abs(h), jnp.abs(g)), jnp.minimum(jnp.abs(h), jnp.abs(g))
     core = _owen(high, low / jnp.where(high > 0, high, 1.0))
     erf = jax.scipy.special.erf
-    mirrored = 0.25 * (1 - erf(high / np.sqrt(2)) * erf(low / np.sqrt(2))) - core
+    mirrored = 0.25 * (1 - erf(high / math.sqrt(2)) * erf(low / math.sqrt(2))) - core
     size = jnp.where(jnp.abs(g) <= jnp.abs(h), core, mirrored)
     return jnp.where((h < 0) != (g < 0), -size, size)
 
@@ -122,7 +124,7 @@ def covariance(h: Float[Array, "..."], k: Float[Array, "..."], angle: Angles, ar
     t = jnp.tensordot(end, _NODES.astype(h.dtype), 0)
     h_, k_ = h[..., None], k[..., None]
     integrand = jnp.exp(-0.5 * (h_**2 + k_**2 - 2 * h_ * k_ * jnp.sin(t)) / jnp.cos(t) ** 2)
-    by_angle = end * (integrand @ _WEIGHTS.astype(h.dtype)) / (2 * np.pi)
+    by_angle = end * (integrand @ _WEIGHTS.astype(h.dtype)) / (2 * math.pi)
     return jnp.where(weak, by_angle, orthant(h, k, angle) - distribution(h) * distribution(k))
 
 

@@ -1,5 +1,6 @@
 """Moments of smooth activations, as functions of the overlaps: in closed form, or by Gauss-Hermite quadrature."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -89,7 +90,7 @@ def erf(pairs: Overlaps) -> Float[Array, "row column"]:
     h, k, angle, arcsine = _probit(pairs, 2.0)
     if h is None or k is None:
         return 2 * arcsine / jnp.pi
-    means = jax.scipy.special.erf(h / np.sqrt(2)) * jax.scipy.special.erf(k / np.sqrt(2))
+    means = jax.scipy.special.erf(h / math.sqrt(2)) * jax.scipy.special.erf(k / math.sqrt(2))
     return means + 4 * covariance(h, k, angle, arcsine)
 
 
@@ -109,7 +110,7 @@ def _probit(pairs: Overlaps, factor: float) -> tuple[Array | None, Array | None,
     arcsine = jnp.arctan2(cross, jnp.sqrt(left))
     if pairs.row_mean is None or pairs.column_mean is None:
         return None, None, angle, arcsine
-    return np.sqrt(factor) * pairs.row_mean / jnp.sqrt(row), np.sqrt(factor) * pairs.column_mean / jnp.sqrt(column), angle, arcsine
+    return math.sqrt(factor) * pairs.row_mean / jnp.sqrt(row), math.sqrt(factor) * pairs.column_mean / jnp.sqrt(column), angle, arcsine
 
 
 def hermite(activation: Callable[[Array], Array], nodes: int, pairs: Overlaps) -> Float[Array, "row column"]:
@@ -133,7 +134,7 @@ def hermite(activation: Callable[[Array], Array], nodes: int, pairs: Overlaps) -
 def _hermite(activation: Callable[[Array], Array], nodes: int, left: int, right: int, pairs: Overlaps) -> Array:
     """The expectation of the derivatives of order `left` and `right`."""
     x, weights = (part.astype(pairs.cross.dtype) for part in np.polynomial.hermite_e.hermegauss(nodes))
-    weights = weights / np.sqrt(2 * np.pi)
+    weights = weights / math.sqrt(2 * math.pi)
     size = jnp.sqrt(pairs.row)
     along = jnp.where(size > 0, pairs.cross / jnp.where(size > 0, size, 1.0), 0.0)
     rest = jnp.sqrt(jnp.maximum(pairs.column - along**2, 0.0))

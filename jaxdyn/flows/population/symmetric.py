@@ -1,6 +1,7 @@
 """The ReLU flow of one neuron towards one teacher, and of K towards K orthonormal teachers, in two coordinates."""
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.core import Tracer
@@ -104,8 +105,8 @@ class SymmetricTeacherFlow(AbstractFlow):
     $$2\pi\dot x = -[(\pi - \phi)(x - 1 + (K-1) y) + \theta + \phi (x - 1)] + S x,$$
     $$2\pi\dot y = -[(\pi - \phi)(x - 1 + (K-1) y) + \psi - \phi + \phi y] + S y.$$
 
-    It is the flow of $J = \frac12 E[(f - f^*)^2]$ for $x \sim N(0, I)$, output weights 1. From x = y it ends at the saddle
-    $x = y = (\sqrt{K-1} - \arccos(1/\sqrt K) + \pi)/(\pi K)$, from x > y > 0 at (1, 0). At (0, 0) the neurons rest.
+    It is the flow of $J = \frac12 E[(f - f^*)^2]$ for $x \sim N(0, I)$, output weights 1. From x = y, which is kept to the last bit, it
+    ends at the saddle $x = y = (\sqrt{K-1} - \arccos(1/\sqrt K) + \pi)/(\pi K)$, from x > y > 0 at (1, 0). At (0, 0) the neurons rest.
 
     Attributes:
         number: K, at least 2; a leaf, so that flows of several K can be batched.
@@ -148,6 +149,8 @@ class SymmetricTeacherFlow(AbstractFlow):
         others, rest = jnp.sqrt(number - 1), jnp.sqrt(number - 2)
         theta = jnp.arctan2(others * jnp.abs(y_), x)
         psi = jnp.arctan2(_length(x, rest * y_), y_)
+        # the same bits on x = y, lest rounding breaks the symmetry there; the derivatives stay psi's own
+        psi += jax.lax.stop_gradient(jnp.where(x == y_, theta - psi, 0.0))
         phi = 2 * jnp.arctan2(jnp.abs(x - y_), _length(x + y_, jnp.sqrt(2.0).astype(x.dtype) * rest * y_))
         return number, _length(x, others * y_), theta, psi, phi
 
