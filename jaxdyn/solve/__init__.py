@@ -18,6 +18,11 @@ from .observe import Observable as Observable
 from .observe import evaluate as evaluate
 from .observe import observables as observables
 from .outcome import Outcome as Outcome
+from .polish import polish as polish
+from .polishing import Polished as Polished
+from .polishing import Polishing as Polishing
+from .polishing import PolishSettings as PolishSettings
+from .polishing import polish_settings as polish_settings
 from .records import RecordRequest as RecordRequest
 from .records import record_times as record_times
 from .rules import AbstractStopRule as AbstractStopRule
