@@ -73,7 +73,7 @@ def test_a_cubic_end_converges_by_a_quarter_a_step(method):
 
 @pytest.mark.parametrize("method", EITHER)
 def test_onto_a_manifold_of_minima(method):
-    """Across the manifold the way is the linearised problem's, J^+ r, and along it no longer than a few times that."""
+    """Across the manifold the way is the linearised problem's, J^+ r, and along it there is none."""
     model = jd.models.TwoLayer(8, 2, activation="tanh")
     x, labels = jr.normal(jr.key(0), (5, 2)), jr.normal(jr.key(1), (5,))
     flow = jd.flows.GradientFlow(model, jd.losses.square, jd.data.points(x, labels), time_scales={"a": 1.0, "b": 2.0, "c": 0.5})
@@ -88,14 +88,14 @@ def test_onto_a_manifold_of_minima(method):
     nearest = -np.linalg.pinv(jacobian) @ residual
     way = (flat(found.params) - flat(ended)) / root
     np.testing.assert_allclose(np.linalg.pinv(jacobian) @ (jacobian @ way), nearest, atol=0.1 * np.linalg.norm(nearest))
-    assert np.linalg.norm(way) < 5 * np.linalg.norm(nearest)
+    assert np.linalg.norm(way) < 1.1 * np.linalg.norm(nearest)
     np.testing.assert_allclose(flow.outputs(found.params), labels, atol=1e-9)
 
 
 @pytest.mark.parametrize(
     ("k", "seeds", "spurious", "level"),
     [
-        (6, (0, 517, 716), (False, True, True), 0.02508),
+        pytest.param(6, (0, 517, 716), (False, True, True), 0.02508, marks=pytest.mark.ci_slow),
         pytest.param(7, (0, 8, 42), (False, True, True), 0.02320, marks=pytest.mark.slow),
         pytest.param(8, (0, 6, 8), (False, True, True), 0.02151, marks=pytest.mark.slow),
     ],
@@ -108,6 +108,8 @@ def test_levels_of_spurious_minima(k, seeds, spurious, level):
     found = jd.polish_lanes(flow, ended, method="differences", batch=2)
     assert found.converged.all() and found.gradient_norm.max() <= 1e-12
     np.testing.assert_allclose(found.loss, np.where(spurious, level, 0.0), atol=6e-6)
+    groups = [jd.measure.isotropy(np.asarray(W), tolerance=1e-8).group for W in found.params["a"]]
+    assert groups == [f"S_{k - 1} x S_1" if bad else f"S_{k}" for bad in spurious]
 
 
 @pytest.mark.parametrize("method", EITHER)
@@ -136,11 +138,15 @@ def test_kinks():
     assert bool(found.converged)
     np.testing.assert_allclose((found.params["b"], found.params["c"]), ([0.4], [1.0]), atol=1e-11)
     # left of the sample at 0 the loss wants the knot further right, right of it further left
-    slides = jd.flows.GradientFlow(model, jd.losses.square, jd.data.points(x, jnp.asarray([0.0, -0.3, 1.0, 2.05])), frozen=("c",))
-    begin = {"a": jnp.ones((1, 1)), "b": jnp.asarray([0.1]), "c": jnp.ones(1)}
+    slides = jd.flows.GradientFlow(model, jd.losses.square, jd.data.points(x, jnp.asarray([0.0, -1.0, 1.2, 2.2])), frozen=("c",))
+    at = jnp.asarray([-1e-6, 1e-6])
+    forces = [float(slides.vector_field(0.0, {"a": jnp.ones((1, 1)), "b": b[None], "c": jnp.ones(1)})["b"][0]) for b in at]
+    np.testing.assert_allclose(forces, [0.6, -0.4], atol=1e-5)
+    begin = {"a": jnp.ones((1, 1)), "b": jnp.asarray([-0.1]), "c": jnp.ones(1)}
     stuck = jd.polish(slides, begin)
-    assert float(stuck.loss) <= float(slides.loss(begin))
-    assert bool(stuck.converged) == (float(stuck.gradient_norm) <= 1e-12)
+    assert not bool(stuck.converged) and float(stuck.gradient_norm) > 0.3
+    assert slides.loss({**begin, "b": jnp.zeros(1)}) <= stuck.loss <= slides.loss(begin)
+    np.testing.assert_allclose(stuck.params["b"], 0.0, atol=2e-2)
 
 
 def test_nothing_recompiles_and_lanes_fail_alone():
