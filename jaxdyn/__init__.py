@@ -8,6 +8,7 @@ from . import measure as measure
 from . import models as models
 from .ensemble import final_params as final_params
 from .ensemble import outcome_counts as outcome_counts
+from .ensemble import polish_lanes as polish_lanes
 from .ensemble import summarise as summarise
 from .ensemble import sweep as sweep
 from .solve import GradientNormBelow as GradientNormBelow

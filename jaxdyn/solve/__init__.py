@@ -19,6 +19,7 @@ from .observe import evaluate as evaluate
 from .observe import observables as observables
 from .outcome import Outcome as Outcome
 from .polish import polish as polish
+from .polishing import Point as Point
 from .polishing import Polished as Polished
 from .polishing import Polishing as Polishing
 from .polishing import PolishSettings as PolishSettings

@@ -12,7 +12,7 @@ METHODS = ("eigen", "products", "differences")
 CHUNK = 64
 """Columns of the Hessian that are computed at once."""
 SHARE = 0.1
-"""Of the gradient that a step by products may leave of the linear system; less where the gradient is small, for superlinear convergence."""
+"""Of the gradient that a step may leave of the linear system (Dembo, Eisenstat & Steihaug 1982); less where the gradient is small."""
 BISECTIONS = 40
 LEAST_SHIFT = 1e-8
 """Of the shifts between which the bisection looks, the smallest over the largest."""
@@ -98,10 +98,11 @@ def _differences(slope: Slope, z: Array, g: Array) -> Slope:
 
 
 def _by_eigenvalues(slope: Slope, z: Array, g: Array, aim: Aim, saddles: bool) -> Step:
-    r"""$-(|H| + \mu)^{-1} g$, or for saddles $-(H^2 + \mu)^{-1} H g$, with the smallest $\mu \ge 0$ that the radius allows.
+    r"""$-(|H| + \mu)^{-1} g$, or for saddles $-(H^2 + \mu)^{-1} H g$.
 
-    Eigenvalues below the root of the rounding count as that, so what has no slope does not move. With |H| each step descends, doubles the
-    distance from a saddle, and along a manifold of minima is no longer than the slope there asks for.
+    The shift $\mu \ge 0$ is the smallest that the radius allows. With |H| each step descends, and doubles the distance from a saddle. The
+    directions of the smallest eigenvalues, with a small share of the gradient together, stay out: next to a manifold of minima, where
+    eigenvalues along it are small and of any sign, the step goes across. Eigenvalues below the root of the rounding count as that.
 
     Args:
         slope: the gradient at a point.
@@ -121,18 +122,30 @@ def _by_eigenvalues(slope: Slope, z: Array, g: Array, aim: Aim, saddles: bool) -
     b, curvature = vectors.T @ g, values
     if saddles:
         b, floored, curvature = values * b, floored**2, values**2
-    most = jnp.linalg.norm(b) / aim.radius
+    size = jnp.linalg.norm(b)
+    most = size / aim.radius
+    order = jnp.argsort(sizes)
+    ignored = jnp.zeros_like(order, bool).at[order].set(jnp.cumsum(b[order] ** 2) <= (_share(size) * size) ** 2)
+    b_now = jnp.where(ignored, 0.0, b)
+    shift = _bisected(lambda shift: jnp.linalg.norm(b_now / (floored + shift)) <= aim.radius, LEAST_SHIFT * most, most)
+    shift = jnp.where(jnp.linalg.norm(b_now / floored) <= aim.radius, 0.0, shift)
+    s = -b_now / (floored + shift)
+    return Step(vectors @ s, -(b @ s + 0.5 * s @ (curvature * s)), largest, jnp.asarray(z.size))
+
+
+def _share(size: Array) -> Array:
+    return jnp.minimum(SHARE, jnp.sqrt(size))
+
+
+def _bisected(fits: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """The smallest number between two positive ones that fits, all larger ones fitting, on a scale of logarithms."""
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = jnp.sqrt(low * high)
-        long = jnp.linalg.norm(b / (floored + middle)) > aim.radius
-        return jnp.where(long, middle, low), jnp.where(long, high, middle)
+        middle = jnp.sqrt(ends[0]) * jnp.sqrt(ends[1])
+        good = fits(middle)
+        return jnp.where(good, ends[0], middle), jnp.where(good, middle, ends[1])
 
-    _, shift = jax.lax.fori_loop(0, BISECTIONS, halve, (LEAST_SHIFT * most, most))
-    shift = jnp.where(jnp.linalg.norm(b / floored) <= aim.radius, 0.0, shift)
-    s = -b / (floored + shift)
-    return Step(vectors @ s, -(b @ s + 0.5 * s @ (curvature * s)), largest, jnp.asarray(z.size))
+    return jax.lax.fori_loop(0, BISECTIONS, halve, (low, high))[1]
 
 
 def _conjugate(operator: Slope, b: Array, aim: Aim, cost: int) -> Step:
@@ -154,7 +167,7 @@ def _conjugate(operator: Slope, b: Array, aim: Aim, cost: int) -> Step:
         Steihaug (1983), SIAM J. Numer. Anal. 20, 626; Nocedal & Wright (2006), Numerical Optimization, algorithms 7.1 and 7.2.
     """
     size = jnp.linalg.norm(b)
-    target = jnp.minimum(SHARE, jnp.sqrt(size)) * size
+    target = _share(size) * size
     limit = jnp.where(aim.running, 2 * b.size, 0)
     tiny = jnp.finfo(b.dtype).tiny
 

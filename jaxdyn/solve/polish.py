@@ -53,7 +53,8 @@ def polish(
 
     Reference:
         Conn, Gould & Toint (2000), Trust-Region Methods, chapters 6 and 7; Dauphin et al. (2014), arXiv 1406.2572, section 5, for |H| in
-        place of H; Hager & Zhang (2005), SIAM J. Optim. 16, 170, section 4.1, for gains below the rounding of the loss.
+        place of H; Dembo, Eisenstat & Steihaug (1982), SIAM J. Numer. Anal. 19, 400, for what a step may leave of the gradient; Hager &
+        Zhang (2005), SIAM J. Optim. 16, 170, section 4.1, for gains below the rounding of the loss.
     """
     check_flow(flow, params)
     how = polish_settings(params, tolerance, max_steps, radius, saddles, method)
