@@ -187,12 +187,17 @@ class StochasticDescent(AbstractFlow):
             The state.
 
         Raises:
-            ValueError: the optimiser draws random numbers of its own, which would be the same in all lanes.
+            ValueError: the optimiser draws random numbers of its own, which would be the same in all lanes, or needs more than a gradient.
         """
         stream = jr.bits(jr.fold_in(key, STREAM), (2,), jnp.uint32)
-        state = self.optimiser(self._rate(jnp.asarray(0), y)).init(y)
+        optimiser = self.optimiser(self._rate(jnp.asarray(0), y))
+        state = optimiser.init(y)
         if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
             raise ValueError("this optimiser draws random numbers of its own, the same in all lanes: use batch and label_noise instead.")
+        try:
+            jax.eval_shape(optimiser.update, y, state, y)
+        except TypeError as error:
+            raise ValueError(f"this optimiser needs more than a gradient, which is all that a step has: {error}") from error
         return DescentState(jnp.asarray(0, jnp.result_type(int)), stream, _strong(state))
 
     def rate(self, y: Params, state: DescentState) -> Float[Array, ""]:

@@ -223,5 +223,9 @@ class TestMisuse:
         with pytest.raises(ValueError, match="random numbers of its own, the same in all lanes"):
             descent.begin(self.FLOW.init(jr.key(0)), KEY)
 
+    def test_an_optimiser_that_searches_along_a_line(self):
+        with pytest.raises(ValueError, match="needs more than a gradient"):
+            StochasticDescent(self.FLOW, 0.1, optimiser=optax.lbfgs).begin(self.FLOW.init(jr.key(0)), KEY)
+
     def test_a_batch_as_large_as_it_likes_with_replacement(self):
         assert StochasticDescent(self.FLOW, 0.1, batch=13, replacement=True).batch == 13
