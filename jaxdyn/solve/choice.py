@@ -9,23 +9,26 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from .._types import as_leaf
-from .exponential import KernelExponential, offers_kernel
+from .exponential import MANY_OUTPUTS, KernelExponential, offers_kernel
 from .outcome import Outcome
 from .records import is_infinite
 from .rules import AbstractStopRule, Moment
 from .settings import Tolerances
+from .treatment import has_kinks
 
 FIRST_STEPS = 40
 """Steps after which Tsit5 is first asked how many it would take."""
 KERNEL_STEPS = 60
 """Steps that KernelExponential is taken to need, whatever the time."""
+KINKED_STEPS = 200
+"""The same where the flow has kinks."""
 
 
 class TooStiff(AbstractStopRule):
     """Stop once Tsit5 would need longer for the time left than KernelExponential for all of it.
 
     From `FIRST_STEPS` steps on: once the time left, in steps of the present length and in steps of the mean length so far, is more than
-    `KERNEL_STEPS` steps of KernelExponential cost, in steps of Tsit5, see `step_ratio`.
+    `KERNEL_STEPS` steps of KernelExponential cost (`KINKED_STEPS` where there are kinks), in steps of Tsit5, see `step_ratio`.
     """
 
     t0: Float[Array, ""] = eqx.field(converter=as_leaf)
@@ -40,12 +43,12 @@ class TooStiff(AbstractStopRule):
         left = moment.t1 - moment.t
         steps = jnp.minimum(left / moment.step_size, moment.num_steps * left / (moment.t - self.t0))
         outputs = eqx.filter_eval_shape(lambda flow, params: flow.outputs(params), moment.flow, moment.params)
-        most = KERNEL_STEPS * step_ratio(outputs.size, moment.y.size)
-        return (moment.num_steps >= FIRST_STEPS) & (steps > most)
+        needed = KINKED_STEPS if has_kinks(moment.flow, moment.params) else KERNEL_STEPS
+        return (moment.num_steps >= FIRST_STEPS) & (steps > needed * step_ratio(outputs.size, moment.y.size))
 
 
 def step_ratio(outputs: int, params: int) -> float:
-    """What a step of KernelExponential costs in steps of Tsit5.
+    """What a step of KernelExponential costs in steps of Tsit5, roughly, as `benchmarks/solvers.py` measures it on a CPU.
 
     Args:
         outputs: how many, over all samples.
@@ -54,7 +57,7 @@ def step_ratio(outputs: int, params: int) -> float:
     Returns:
         The ratio.
     """
-    return 5.0 + outputs / 10 + outputs**2 / params
+    return 5.0 + min(outputs, params, MANY_OUTPUTS) / 30
 
 
 def begin_with(flow: Any, t1: Any, how: Tolerances, t0: Any = 0.0) -> tuple[Tolerances, tuple[TooStiff, ...]]:
