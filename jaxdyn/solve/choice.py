@@ -14,21 +14,21 @@ from .outcome import Outcome
 from .records import is_infinite
 from .rules import AbstractStopRule, Moment
 from .settings import Tolerances
-from .treatment import has_kinks
 
 FIRST_STEPS = 40
 """Steps after which Tsit5 is first asked how many it would take."""
 KERNEL_STEPS = 60
 """Steps that KernelExponential is taken to need, whatever the time."""
-KINKED_STEPS = 200
-"""The same where the flow has kinks."""
+STEPS_A_KINK = 0.5
+"""And besides, for each kink that it locates."""
 
 
 class TooStiff(AbstractStopRule):
     """Stop once Tsit5 would need longer for the time left than KernelExponential for all of it.
 
     From `FIRST_STEPS` steps on: once the time left, in steps of the present length and in steps of the mean length so far, is more than
-    `KERNEL_STEPS` steps of KernelExponential cost (`KINKED_STEPS` where there are kinks), in steps of Tsit5, see `step_ratio`.
+    `KERNEL_STEPS` steps of KernelExponential cost, in steps of Tsit5, see `step_ratio`; but not while kinks are so dense that they alone
+    would have cost KernelExponential more than the steps so far.
     """
 
     t0: Float[Array, ""] = eqx.field(converter=as_leaf)
@@ -43,8 +43,9 @@ class TooStiff(AbstractStopRule):
         left = moment.t1 - moment.t
         steps = jnp.minimum(left / moment.step_size, moment.num_steps * left / (moment.t - self.t0))
         outputs = eqx.filter_eval_shape(lambda flow, params: flow.outputs(params), moment.flow, moment.params)
-        needed = KINKED_STEPS if has_kinks(moment.flow, moment.params) else KERNEL_STEPS
-        return (moment.num_steps >= FIRST_STEPS) & (steps > needed * step_ratio(outputs.size, moment.y.size))
+        cost = step_ratio(outputs.size, moment.y.size)
+        sparse = STEPS_A_KINK * moment.num_kinks * cost <= moment.num_steps
+        return (moment.num_steps >= FIRST_STEPS) & (steps > KERNEL_STEPS * cost) & sparse
 
 
 def step_ratio(outputs: int, params: int) -> float:

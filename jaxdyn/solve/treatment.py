@@ -46,20 +46,6 @@ def neurons_of(flow: Any, params: Params) -> Neurons | None:
     return None if own is None else own(params)
 
 
-def has_kinks(flow: Any, like: Params) -> bool:
-    """Whether a flow has gates.
-
-    Args:
-        flow: any flow.
-        like: its parameters, or their shapes.
-
-    Returns:
-        Whether its `switches` are any.
-    """
-    switches = getattr(flow, "switches", None)
-    return switches is not None and eqx.filter_eval_shape(lambda f, y: f.switches(y), flow, like) is not None
-
-
 def treatment(flow: Any, locate_kinks: bool, controller: dfx.AbstractStepSizeController, like: Params) -> Treatment:
     """How the kinks of a flow are treated.
 
@@ -72,7 +58,8 @@ def treatment(flow: Any, locate_kinks: bool, controller: dfx.AbstractStepSizeCon
     Returns:
         The treatment.
     """
-    if not has_kinks(flow, like):
+    switches = getattr(flow, "switches", None)
+    if switches is None or eqx.filter_eval_shape(lambda f, y: f.switches(y), flow, like) is None:
         return Treatment(None, "plain stepping")
     still = _stands_still(flow, like)
     if not locate_kinks:
