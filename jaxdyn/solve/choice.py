@@ -19,16 +19,18 @@ FIRST_STEPS = 40
 """Steps after which Tsit5 is first asked how many it would take."""
 KERNEL_STEPS = 60
 """Steps that KernelExponential is taken to need, whatever the time."""
-STEPS_A_KINK = 1 / 8
-"""And besides, for each kink that Tsit5 has located: a step for two of them, but most of Tsit5's late ones are noise, which it has less of."""
+STEPS_A_KINK = 0.5
+"""And besides, for each kink that Tsit5 has located."""
+DENSE = 4.0
+"""How often the steps so far these may cost; most kinks of stiff lanes are noise of Tsit5, of which KernelExponential has less."""
 
 
 class TooStiff(AbstractStopRule):
     """Stop once Tsit5 would need longer for the time left than KernelExponential for all of it.
 
     From `FIRST_STEPS` steps on: once the time left, in steps of the present length and in steps of the mean length so far, is more than
-    `KERNEL_STEPS` steps of KernelExponential cost, in steps of Tsit5, see `step_ratio`; but not while kinks are so dense that they alone
-    would have cost KernelExponential more than the steps so far.
+    `KERNEL_STEPS` steps of KernelExponential and `STEPS_A_KINK` for each kink so far cost, in steps of Tsit5, see `step_ratio`. But not
+    while kinks are so dense that they alone would have cost KernelExponential more than `DENSE` times the steps so far.
     """
 
     t0: Float[Array, ""] = eqx.field(converter=as_leaf)
@@ -44,8 +46,9 @@ class TooStiff(AbstractStopRule):
         steps = jnp.minimum(left / moment.step_size, moment.num_steps * left / (moment.t - self.t0))
         outputs = eqx.filter_eval_shape(lambda flow, params: flow.outputs(params), moment.flow, moment.params)
         cost = step_ratio(outputs.size, moment.y.size)
-        sparse = STEPS_A_KINK * moment.num_kinks * cost <= moment.num_steps
-        return (moment.num_steps >= FIRST_STEPS) & (steps > KERNEL_STEPS * cost) & sparse
+        kinks = STEPS_A_KINK * jnp.maximum(moment.num_kinks, 0) * cost
+        slow = (steps > KERNEL_STEPS * cost + kinks) & (kinks <= DENSE * moment.num_steps)
+        return (moment.num_steps >= FIRST_STEPS) & slow
 
 
 def step_ratio(outputs: int, params: int) -> float:
