@@ -1,10 +1,15 @@
-"""Vector fields: gradient flows of empirical losses, linearised and reduced ones."""
+"""Vector fields: gradient flows of empirical and population losses, linearised and reduced ones."""
 
 from .base import AbstractFlow as AbstractFlow
 from .closed_form import LinearisedSolution as LinearisedSolution
 from .gates import Gates as Gates
 from .gradient import GradientFlow as GradientFlow
 from .linearised import LinearisedFlow as LinearisedFlow
+from .population import IdentityLinkFlow as IdentityLinkFlow
+from .population import OrderParameterFlow as OrderParameterFlow
+from .population import PolarTeacherFlow as PolarTeacherFlow
+from .population import PopulationFlow as PopulationFlow
+from .population import SymmetricTeacherFlow as SymmetricTeacherFlow
 from .reduced import ReducedFlow as ReducedFlow
 from .reduced import expand_reduced as expand_reduced
 from .reduced import reduce_univariate as reduce_univariate

@@ -16,6 +16,8 @@ _SMOOTH: dict[str, tuple[Callable[[Array], Array], int | None]] = {
     "erf": (jax.scipy.special.erf, None),
     "gelu": (partial(jax.nn.gelu, approximate=False), None),
     "softplus": (jax.nn.softplus, None),
+    "normal_cdf": (jax.scipy.stats.norm.cdf, None),
+    "square": (jnp.square, 2),
 }
 _RECTIFIER = re.compile(r"(?:relu|leaky_relu(?::(?P<slope>[^\^]+))?)(?:\^(?P<power>[1-9]\d*))?")
 _KNOWN = f"relu, leaky_relu, leaky_relu:SLOPE, any of these with ^POWER (relu^2), {', '.join(sorted(_SMOOTH))}"
@@ -30,7 +32,8 @@ class Activation(eqx.Module):
     - `relu^p`, `leaky_relu:SLOPE^p`: their p-th powers, the polynomial (leaky) ReLU of Kumar & Haupt (2024,
       arXiv:2403.08121);
     - `erf` is erf(z) without a factor inside, `gelu` is z Phi(z) with the exact normal distribution function (Hendrycks
-      & Gimpel 2016, arXiv:1606.08415, not the tanh approximation), `softplus` is log(1 + exp(z)), `tanh`, `identity`.
+      & Gimpel 2016, arXiv:1606.08415, not the tanh approximation), `softplus` is log(1 + exp(z)), `normal_cdf` is Phi(z), `square` is z^2,
+      `tanh`, `identity`.
 
     Attributes:
         name: as above.
