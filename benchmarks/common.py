@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from jaxdyn import _platform
 
@@ -29,7 +30,11 @@ def arguments(description: str, figure: bool = False) -> argparse.Namespace:
 
 
 def pin() -> None:
-    """Keeps the process on one core, where the system allows it; before the first jax computation."""
+    """Keeps the process on one core, where the system allows it; before the first jax computation.
+
+    LAPACK's threads would wait for each other there: an eigenvalue decomposition of 100 rows took twenty times as long.
+    """
+    threadpool_limits(1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 

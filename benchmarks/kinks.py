@@ -105,7 +105,7 @@ def make_starts(flow: jd.flows.GradientFlow, lanes: int) -> dict[str, jax.Array]
 @eqx.filter_jit
 def ours(flow: jd.flows.GradientFlow, starts: dict, t1: jax.Array, rtol: jax.Array, locate_kinks: bool = True, vmap: bool = False) -> tuple:
     def lane(start: dict) -> tuple:
-        sol = jd.solve(flow, start, t1, rtol=rtol, record=2, locate_kinks=locate_kinks)
+        sol = jd.solve(flow, start, t1, rtol=rtol, record=2, locate_kinks=locate_kinks, solver=dfx.Tsit5())
         c = sol.certificate
         return sol.params, c.num_accepted_steps + c.num_rejected_steps, c.num_field_evaluations, c.num_kinks, c.num_slides
 
@@ -262,7 +262,7 @@ def throughput(rows: list[Row], lanes: int, repeats: int) -> tuple[float, dict]:
     """Lanes a second of a sweep at error 1e-6, T = 100; the best of some widths."""
     rtol, _ = at_error(of(rows, "ours"), 1e-6, "setting")
     flow = make_flow()
-    how = {"t1": 100.0, "rtol": rtol, "record": 2, "devices": jax.devices()[:1], "progress": False}
+    how = {"t1": 100.0, "rtol": rtol, "record": 2, "solver": dfx.Tsit5(), "devices": jax.devices()[:1], "progress": False}
     widths = (4, 8, 16)
     runs = [partial(jd.sweep, flow, lanes, **how, width=width) for width in widths]
     runs.append(adaptive_run(ours, flow, make_starts(flow, lanes), 100.0, rtol).call)

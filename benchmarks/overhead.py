@@ -20,6 +20,7 @@ and `overhead.ratio_stages` the same against the seven stages of Tsit5's tableau
 
 from collections.abc import Callable
 
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -50,7 +51,7 @@ def measure(flow: jd.flows.GradientFlow, batch: int, repeats: int, lanes: int, t
     found = {}
 
     def sweep() -> None:
-        how = {"t1": t1, "rtol": 1e-4, "locate_kinks": False}
+        how = {"t1": t1, "rtol": 1e-4, "locate_kinks": False, "solver": dfx.Tsit5()}
         found["ds"] = jd.sweep(flow, lanes, **how, width=batch, devices=jax.devices()[:1], progress=False)
 
     count = 500

@@ -42,7 +42,8 @@ def main() -> None:
     over = {"model.init_scale": scales}
 
     def refilled() -> None:
-        found["ds"] = jd.sweep(flow, seeds, over, t1=t1, rtol=RTOL, record=2, width=SLOTS, devices=jax.devices()[:1], progress=False)
+        how = {"rtol": RTOL, "record": 2, "solver": dfx.Tsit5()}
+        found["ds"] = jd.sweep(flow, seeds, over, t1=t1, **how, width=SLOTS, devices=jax.devices()[:1], progress=False)
 
     unravel = ravel_pytree(flow.init(jr.key(0)))[1]
     controller = dfx.PIDController(rtol=RTOL, atol=1e-2 * RTOL, pcoeff=0.3, icoeff=0.4)

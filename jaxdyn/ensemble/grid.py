@@ -267,6 +267,8 @@ def _group(axes: list[Axis], cells: list[tuple[int, ...]], flows: list[Any], set
         if which not in found:
             found[which] = settled({path: value for path, value in _values(axes, cell).items() if path in OF_THE_SOLVE})
         settings.append(found[which])
+    if len({bool(np.isinf(one.t1)) for one in settings}) > 1:
+        raise ValueError("the grid mixes t1=inf with finite end times, which take different programs: sweep them apart.")
     columns = list(zip(*(jax.tree.leaves(both) for both in zip(flows, settings, strict=True)), strict=True))
     moving = tuple(position for position, column in enumerate(columns) if _moves(column))
     # to a power of two, with the first cell over again: one more cell need not compile anew

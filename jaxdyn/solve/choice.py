@@ -11,8 +11,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from .._types import as_leaf
+<<<<<<< HEAD
 from .descent import Descent, offers_steps
 from .exponential import KernelExponential, offers_kernel
+=======
+from .exponential import MANY_OUTPUTS, KernelExponential, offers_kernel
+>>>>>>> main
 from .outcome import Outcome
 from .records import is_infinite
 from .rules import AbstractStopRule, Moment
@@ -22,13 +26,18 @@ FIRST_STEPS = 40
 """Steps after which Tsit5 is first asked how many it would take."""
 KERNEL_STEPS = 60
 """Steps that KernelExponential is taken to need, whatever the time."""
+STEPS_A_KINK = 0.5
+"""And besides, for each kink that Tsit5 has located."""
+DENSE = 4.0
+"""How often the steps so far these may cost; most kinks of stiff lanes are noise of Tsit5, of which KernelExponential has less."""
 
 
 class TooStiff(AbstractStopRule):
     """Stop once Tsit5 would need longer for the time left than KernelExponential for all of it.
 
     From `FIRST_STEPS` steps on: once the time left, in steps of the present length and in steps of the mean length so far, is more than
-    `KERNEL_STEPS` steps of KernelExponential cost, in steps of Tsit5, see `step_ratio`.
+    `KERNEL_STEPS` steps of KernelExponential and `STEPS_A_KINK` for each kink so far cost, in steps of Tsit5, see `step_ratio`. But not
+    while kinks are so dense that they alone would have cost KernelExponential more than `DENSE` times the steps so far.
     """
 
     t0: Float[Array, ""] = eqx.field(converter=as_leaf)
@@ -43,12 +52,14 @@ class TooStiff(AbstractStopRule):
         left = moment.t1 - moment.t
         steps = jnp.minimum(left / moment.step_size, moment.num_steps * left / (moment.t - self.t0))
         outputs = eqx.filter_eval_shape(lambda flow, params: flow.outputs(params), moment.flow, moment.params)
-        most = KERNEL_STEPS * step_ratio(outputs.size, moment.y.size)
-        return (moment.num_steps >= FIRST_STEPS) & (steps > most)
+        cost = step_ratio(outputs.size, moment.y.size)
+        kinks = STEPS_A_KINK * jnp.maximum(moment.num_kinks, 0) * cost
+        slow = (steps > KERNEL_STEPS * cost + kinks) & (kinks <= DENSE * moment.num_steps)
+        return (moment.num_steps >= FIRST_STEPS) & slow
 
 
 def step_ratio(outputs: int, params: int) -> float:
-    """What a step of KernelExponential costs in steps of Tsit5.
+    """What a step of KernelExponential costs in steps of Tsit5, roughly, as `benchmarks/solvers.py` measures it on a CPU.
 
     Args:
         outputs: how many, over all samples.
@@ -57,7 +68,7 @@ def step_ratio(outputs: int, params: int) -> float:
     Returns:
         The ratio.
     """
-    return 5.0 + outputs / 10 + outputs**2 / params
+    return 5.0 + min(outputs, params, MANY_OUTPUTS) / 30
 
 
 def steps_of(flow: Any, t1: Any, how: Tolerances) -> Tolerances:

@@ -415,7 +415,7 @@ class Lane:
         collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
         fate = jnp.where(tiny & ~(accepted & (clipped | beyond)), collapse, fate)
         velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
-        moment = Moment(self.flow, t, settings.t1, params, y1, loss, next_size, steps, velocity)
+        moment = Moment(self.flow, t, settings.t1, params, y1, loss, next_size, steps, certificate.num_kinks, velocity)
         for rule in reversed(settings.rules):
             fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
         asked = bool(velocity.cache_info().currsize) and not self.has_last_stage and passage is None

@@ -23,6 +23,7 @@ class Moment(NamedTuple):
     loss: Float[Array, ""]
     step_size: Float[Array, ""]
     num_steps: Int[Array, ""]
+    num_kinks: Int[Array, ""]
     velocity: Callable[[], Float[Array, " param"]]
 
 

@@ -121,7 +121,7 @@ def solve(
         how, watch_out = begin_with(flow, t1, how, begins)
     if is_traced(flow, start, t1, tuple(how)):
         watch_out = ()
-    settings = make_settings(dtype, t1, stop, how, begins, record)
+    settings = make_settings(dtype, t1, (*as_rules(stop), *watch_out), how, begins, record)
     if going_on and start.method != describe_method(flow, settings, params):
         now = describe_method(flow, settings, params)
         raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
@@ -136,13 +136,11 @@ def solve(
     key = check_key(key)
     begins = jnp.asarray(begins, settings.t1.dtype)  # a Python number would be compiled in
     watch = observables(observe)
-    if watch_out:
-        first = make_settings(dtype, t1, (*as_rules(stop), *watch_out), how, begins, record)
-        followed = _follow(flow, begin, params, begins, first, ts, capacity, key)
-        if int(followed[0][0].outcome) != Outcome.too_stiff:
-            return _report(flow, params, settings, followed, watch)
+    followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
+    if watch_out and int(followed[0][0].outcome) == Outcome.too_stiff:
         settings = make_settings(dtype, t1, stop, how._replace(solver=KernelExponential()), begins, record)
-    return _report(flow, params, settings, _follow(flow, begin, params, begins, settings, ts, capacity, key), watch)
+        followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
+    return _report(flow, params, settings, followed, watch)
 
 
 def _same_solver(solver: dfx.AbstractSolver | None, method: str) -> dfx.AbstractSolver | None:

@@ -96,6 +96,7 @@ CALLS = {
     "targets of another shape": (dict(over={"data.y": [np.ones(5), np.ones(4)]}), "flatten each input"),
     "targets that are NaN": (dict(over={"data.y": [np.ones(5), np.full(5, nan)]}), "not finite"),
     "no width": (dict(over={"model.width": [4, 0]}), "gives no parameters"),
+    "a limit beside times": (dict(t1=None, over={"t1": [1.0, np.inf]}), "mixes t1=inf with finite end times"),
     "no end": (dict(t1=None), "give an end time"),
     "an end before the start": (dict(t1=-1.0), "t1=-1.0 must be"),
     "an end that is no number": (dict(t1=nan), "t1=nan must be"),

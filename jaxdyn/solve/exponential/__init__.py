@@ -1,6 +1,7 @@
 """The kernel-exponential solver."""
 
 from .collocation import EVALUATIONS as EVALUATIONS
+from .linear import MANY_OUTPUTS as MANY_OUTPUTS
 from .linear import NEEDS as NEEDS
 from .linear import LinearPart as LinearPart
 from .linear import linear_part as linear_part
