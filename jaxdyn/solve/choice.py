@@ -11,12 +11,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from .._types import as_leaf
-<<<<<<< HEAD
 from .descent import Descent, offers_steps
-from .exponential import KernelExponential, offers_kernel
-=======
 from .exponential import MANY_OUTPUTS, KernelExponential, offers_kernel
->>>>>>> main
 from .outcome import Outcome
 from .records import is_infinite
 from .rules import AbstractStopRule, Moment

@@ -22,8 +22,8 @@ LEVEL = 0.5e-5 + 1e-9
 """Half a unit of their last digit."""
 NEARLY_ALL, ALMOST_ALL = 0.9, 0.9
 """What "nearly all" and "almost all" are taken to mean: nine in ten."""
-FLAT = 0.1
-"""Exponents in k up to which a curvature counts as bounded, and within which of 1 it counts as linear."""
+FLAT = 0.025
+"""Slopes in k up to which a curvature counts as bounded, and within which of 1/4 as that: a tenth of it."""
 
 
 def share(s: Settings, ds: xr.Dataset) -> tuple[float, float]:
@@ -41,23 +41,23 @@ def share(s: Settings, ds: xr.Dataset) -> tuple[float, float]:
     return p, float(np.sqrt(p * (1 - p) / hits.size))
 
 
-def exponent(ks: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """The slope of log values against log k, and its standard error.
+def slope(ks: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """The slope of values against k, and its standard error.
 
     Args:
         ks: sizes.
-        values: one a size, positive.
+        values: one a size.
 
     Returns:
         Both; NaN with fewer than three sizes.
     """
-    good = np.isfinite(values) & (values > 0)
+    good = np.isfinite(values)
     if good.sum() < 3:
         return np.nan, np.nan
-    x, y = np.log(ks[good]), np.log(values[good])
-    slope, offset = np.polyfit(x, y, 1)
-    rest = y - slope * x - offset
-    return float(slope), float(np.sqrt(rest @ rest / (len(x) - 2) / np.sum((x - x.mean()) ** 2)))
+    x, y = ks[good], values[good]
+    found, offset = np.polyfit(x, y, 1)
+    rest = y - found * x - offset
+    return float(found), float(np.sqrt(rest @ rest / (len(x) - 2) / np.sum((x - x.mean()) ** 2)))
 
 
 def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
@@ -229,31 +229,34 @@ def _curvature(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     spectra = found["spectra"]["eigenvalue"].sel(minimum="spurious")
     ks = spectra["k"].values.astype(float)
     ascending = [np.sort(row[np.isfinite(row)]) for row in spectra.values]
-    # all but 2 k of the k^2, and the k largest
+    # all but 2 k of the k^2, and the middle one of the k largest
     bulk = np.asarray([row[len(row) - 2 * k - 1] if len(row) else np.nan for row, k in zip(ascending, map(int, ks), strict=True)])
-    top = np.asarray([row[-1] if len(row) else np.nan for row in ascending])
-    more = {"tolerance": FLAT, "seeds": int(np.isfinite(top).sum())}
+    top = np.asarray([np.median(row[-k:]) if len(row) else np.nan for row, k in zip(ascending, map(int, ks), strict=True)])
+    more = {"seeds": int(np.isfinite(top).sum())}
+    grows, stays = slope(ks, top), slope(ks, bulk)
     return [
         _claim(
             "curvature-bulk",
             ARJEVANI,
             "all but order k of the k^2 eigenvalues of the Hessian at the lowest spurious minimum stay bounded as k grows",
-            exponent(ks, bulk),
+            stays,
             f"<= {FLAT:g}",
-            exponent(ks, bulk)[0] <= FLAT,
-            reason="bounded is taken as an exponent of at most a tenth",
-            unit="exponent in k of the eigenvalue below the 2 k largest",
+            stays[0] <= FLAT,
+            tolerance=FLAT,
+            reason="a tenth of the slope of those that grow",
+            unit="slope in k of the eigenvalue below the 2 k largest",
             **more,
         ),
         _claim(
             "curvature-top",
-            ARJEVANI,
-            "the largest eigenvalues grow like k",
-            exponent(ks, top),
-            "1",
-            abs(exponent(ks, top)[0] - 1) <= max(FLAT, 3 * exponent(ks, top)[1]),
-            reason="a tenth, or three standard errors of the fit",
-            unit="exponent in k of the largest eigenvalue",
+            f"{ARJEVANI}; the slope is derived: neurons with perpendicular vectors are active together a quarter of the time",
+            "about k eigenvalues grow like k / 4",
+            grows,
+            "0.25",
+            abs(grows[0] - 0.25) <= max(FLAT, 3 * grows[1]),
+            tolerance=max(FLAT, 3 * grows[1]),
+            reason="a tenth of it, or three standard errors of the fit",
+            unit="slope in k of the median of the k largest eigenvalues",
             **more,
         ),
     ]

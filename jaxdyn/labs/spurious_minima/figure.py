@@ -64,7 +64,7 @@ def _shares(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     ax.errorbar(s.extra, extra[:, 0], 3 * extra[:, 1], fmt="s", color=plot.GREEN, capsize=3, label="k + 1 students")
     ax.plot(list(SHARES), list(SHARES.values()), "x", color=plot.INK, markersize=9, label="published, 1000 runs")
     ax.set(xlabel="k", ylabel="share of spurious runs", ylim=(-0.02, 1.02))
-    ax.set_title("How many runs fail (bars: 3 standard errors)")
+    ax.set_title("Runs that fail, ± 3 standard errors")
     ax.legend(loc="upper left")
 
 

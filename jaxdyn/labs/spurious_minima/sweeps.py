@@ -1,6 +1,7 @@
 """The lab's runs: each a flow until it is nearly still, then Newton's method until it is at rest."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +70,9 @@ def _at_rest(s: Settings, flow: flows.PopulationFlow, ds: xr.Dataset) -> xr.Data
     unravel = ravel_pytree(flow.init(jr.key(0)))[1]
     ends = jax.vmap(unravel)(jnp.asarray(ds["params"].values))
     points = polish_lanes(flow, ends, tolerance=s.rest, max_steps=1000, method="differences", batch=16)
-    numbers = {name: ("seed", np.asarray(getattr(points, name))) for name in ("loss", "gradient_norm", "distance", "num_steps")}
+    numbers: dict[str, Any] = {
+        name: ("seed", np.asarray(getattr(points, name))) for name in ("loss", "gradient_norm", "distance", "num_steps")
+    }
     numbers["student"] = (("seed", "neuron", "dim"), np.asarray(points.params["a"]))
     kept = ds[["t_end", "outcome", "num_accepted_steps"]]
     return kept.assign(numbers)
