@@ -68,7 +68,8 @@ class Problem(eqx.Module):
     def start(self, seed: Int[Array, ""], values: tuple[Array, ...]) -> LaneState:
         """The first state of a lane."""
         lane = self.lane(values)
-        return lane.start(lane.flow.init(jr.fold_in(self.key, seed)))
+        key = jr.fold_in(self.key, seed)
+        return lane.start(lane.flow.init(key), key=key)
 
     def step(self, values: tuple[Array, ...], state: LaneState) -> tuple[LaneState, PyTree]:
         """One trial step of a lane."""

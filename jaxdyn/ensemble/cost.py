@@ -38,6 +38,9 @@ def guess_cost(problem: Problem, seed: Int[Array, " lane"], cell: Int[Array, " l
         lane = problem.lane(problem.values(cell))
         y = ravel_pytree(lane.flow.init(jr.fold_in(problem.key, seed)))[0]
         zero = jnp.zeros((), lane.dtype)
+        if lane.descends:
+            steps = lane.settings.t1 / lane.term.rate(y, lane.term.begin(y, problem.key))
+            return steps.astype(lane.dtype)
 
         def turn(_: int, carry: tuple) -> tuple:
             v, _ = carry

@@ -29,6 +29,7 @@ from ..solve import (
     Tolerances,
     as_rules,
     begin_with,
+    check_key,
     check_limit,
     describe_method,
     make_settings,
@@ -131,7 +132,7 @@ def sweep(
         max_steps: as for `solve`.
         norm_bound: as for `solve`.
         locate_kinks: as for `solve`.
-        key: the root key; `jax.random.key(0)` by default.
+        key: the root key, of the starts and of what descents draw; `jax.random.key(0)` by default.
         out: a directory for the Zarr store; None keeps everything in memory.
         group: a group within the store, for several sweeps in one.
         width: slots a device; chosen for the device by default. Lanes agree bit for bit at one width, and to the solver's tolerance
@@ -150,7 +151,7 @@ def sweep(
         KeyboardInterrupt: Ctrl-C; what is done is kept in `out`.
     """
     ids = check_seeds(seeds)
-    key = _check_key(key)
+    key = check_key(key)
     if width is not None and (isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1):
         raise ValueError(f"width={width!r} must be a positive integer, or None to have it chosen.")
     where = list(jax.devices() if devices is None else devices)
@@ -216,15 +217,6 @@ def sweep(
                     print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
                 raise
         return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
-
-
-def _check_key(key: Any) -> PRNGKeyArray:
-    key = jr.key(0) if key is None else key
-    try:
-        jr.fold_in(key, 0)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"key={' '.join(repr(key).split()):.60} is not a single random key: make one with jax.random.key(0).") from error
-    return key
 
 
 def _may_switch(problem: Problem) -> bool:

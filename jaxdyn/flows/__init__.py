@@ -2,6 +2,7 @@
 
 from .base import AbstractFlow as AbstractFlow
 from .closed_form import LinearisedSolution as LinearisedSolution
+from .descent import StochasticDescent as StochasticDescent
 from .gates import Gates as Gates
 from .gradient import GradientFlow as GradientFlow
 from .linearised import LinearisedFlow as LinearisedFlow

@@ -3,6 +3,8 @@
 from .balance import balancedness as balancedness
 from .balance import conserved as conserved
 from .balance import conserved_drift as conserved_drift
+from .critical import CriticalPoint as CriticalPoint
+from .critical import critical_point as critical_point
 from .curvature import SecondDerivativeResidual as SecondDerivativeResidual
 from .curvature import second_derivative_residual as second_derivative_residual
 from .functions import FunctionOn as FunctionOn
@@ -12,8 +14,17 @@ from .functions import gradient_norm as gradient_norm
 from .functions import held_out_loss as held_out_loss
 from .functions import loss as loss
 from .functions import outputs as outputs
+from .hessian import HessianEnds as HessianEnds
+from .hessian import SpectralDensity as SpectralDensity
+from .hessian import hessian as hessian
+from .hessian import hessian_density as hessian_density
+from .hessian import hessian_ends as hessian_ends
+from .hessian import hessian_spectrum as hessian_spectrum
 from .infinite import InfiniteKernels as InfiniteKernels
 from .infinite import infinite_kernels as infinite_kernels
+from .isotropy import Isotropy as Isotropy
+from .isotropy import distinct_values as distinct_values
+from .isotropy import isotropy as isotropy
 from .kernel import KernelOptions as KernelOptions
 from .kernel import ntk as ntk
 from .kernel import ntk_change as ntk_change
@@ -28,6 +39,8 @@ from .kinks import sliding_gates as sliding_gates
 from .kinks import sliding_weight as sliding_weight
 from .linearisation import function_distance_to_linearisation as function_distance_to_linearisation
 from .linearisation import parameter_distance_to_linearisation as parameter_distance_to_linearisation
+from .matching import NeuronMatch as NeuronMatch
+from .matching import match_neurons as match_neurons
 from .parameters import parameter_distance as parameter_distance
 from .parameters import parameter_norm as parameter_norm
 from .rank import stable_rank as stable_rank

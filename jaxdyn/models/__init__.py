@@ -8,5 +8,7 @@ from .base import Neurons as Neurons
 from .base import trainable as trainable
 from .mlp import MLP as MLP
 from .two_layer import TwoLayer as TwoLayer
+from .widening import add_neuron as add_neuron
+from .widening import split_neuron as split_neuron
 from .wrappers import Centred as Centred
 from .wrappers import Taylor as Taylor

@@ -48,6 +48,9 @@ class TwoLayer(AbstractModel):
     3. `antisymmetric=True`: steps 1 and 2 draw half of the neurons, the other half is a copy with c negated, so that
        f = 0 at the start, up to the rounding of the sum (Chizat, Oyallon & Bach 2019, arXiv:1812.07956).
 
+    With `committee=True` every c is `scale_c` at the start instead: a soft committee machine (Saad & Solla 1995), whose output weights
+    are mostly left out of `trains`.
+
     Attributes:
         width: m, the number of neurons.
         dim: the number of inputs.
@@ -57,6 +60,7 @@ class TwoLayer(AbstractModel):
         trains: the letters among a, b, c that a flow moves; `"ac"` does as well as `("a", "c")`.
         balanced: see step 2.
         antisymmetric: see step 3.
+        committee: see above.
         orientation: see step 1; +1, -1 or None.
         init_scale: multiplies the start, of all weights.
         scale_a: multiplies the start of a.
@@ -75,6 +79,7 @@ class TwoLayer(AbstractModel):
     trains: tuple[str, ...] = eqx.field(static=True, converter=_letters, default=_LETTERS)
     balanced: bool = eqx.field(static=True, default=False, kw_only=True)
     antisymmetric: bool = eqx.field(static=True, default=False, kw_only=True)
+    committee: bool = eqx.field(static=True, default=False, kw_only=True)
     orientation: int | None = eqx.field(static=True, default=None, kw_only=True)
     init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     scale_a: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
@@ -102,6 +107,8 @@ class TwoLayer(AbstractModel):
             raise ValueError(f"antisymmetric=True pairs the neurons; make width even, not {self.width}.")
         if self.balanced and self.activation.degree is None:
             raise ValueError(f"balanced=True needs a homogeneous activation such as relu, not {self.activation.name}.")
+        if self.committee and (self.balanced or self.antisymmetric):
+            raise ValueError("committee=True gives every neuron the same output weight; leave balanced and antisymmetric out.")
         if self.orientation not in (None, 1, -1):
             raise ValueError(f"orientation must be +1, -1 or None; {self.orientation!r} was given.")
         if self.knots is None and self.orientation is not None:
@@ -162,6 +169,8 @@ class TwoLayer(AbstractModel):
             a, b, c = a * (w_size / norm)[:, None], b * (w_size / norm), jnp.where(normal < 0, -c_size, c_size)
         else:
             a, b, c = self.init_scale * a, self.init_scale * b, self.init_scale * c
+        if self.committee:
+            c = jnp.broadcast_to(self.scale_c, c.shape)
         if self.antisymmetric:
             a, b, c = jnp.concatenate([a, a]), jnp.concatenate([b, b]), jnp.concatenate([c, -c])
         return {"a": a, "b": b, "c": c} if self.bias else {"a": a, "c": c}

@@ -1,6 +1,7 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
 from .choice import begin_with as begin_with
+from .descent import Descent as Descent
 from .exponential import KernelExponential as KernelExponential
 from .implicit import ImplicitDerivative as ImplicitDerivative
 from .implicit import implicit_derivative as implicit_derivative
@@ -18,6 +19,12 @@ from .observe import Observable as Observable
 from .observe import evaluate as evaluate
 from .observe import observables as observables
 from .outcome import Outcome as Outcome
+from .polish import polish as polish
+from .polishing import Point as Point
+from .polishing import Polished as Polished
+from .polishing import Polishing as Polishing
+from .polishing import PolishSettings as PolishSettings
+from .polishing import polish_settings as polish_settings
 from .records import RecordRequest as RecordRequest
 from .records import record_times as record_times
 from .rules import AbstractStopRule as AbstractStopRule
@@ -29,6 +36,7 @@ from .rules import StopWhen as StopWhen
 from .settings import Tolerances as Tolerances
 from .settings import as_rules as as_rules
 from .settings import check_flow as check_flow
+from .settings import check_key as check_key
 from .settings import check_limit as check_limit
 from .settings import describe_method as describe_method
 from .settings import make_settings as make_settings

@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float
 
 from .._types import as_leaf
+from .descent import Descent, offers_steps
 from .exponential import MANY_OUTPUTS, KernelExponential, offers_kernel
 from .outcome import Outcome
 from .records import is_infinite
@@ -64,8 +67,53 @@ def step_ratio(outputs: int, params: int) -> float:
     return 5.0 + min(outputs, params, MANY_OUTPUTS) / 30
 
 
+def steps_of(flow: Any, t1: Any, how: Tolerances) -> Tolerances:
+    """For a flow that steps by itself, its solver; for any other, what the caller named.
+
+    Args:
+        flow: the flow.
+        t1: end time.
+        how: what the caller named.
+
+    Returns:
+        How it is stepped.
+
+    Raises:
+        ValueError: the caller names what such a flow decides itself, or asks for a limit.
+    """
+    if not offers_steps(flow):
+        return how
+    named = [name for name in ("solver", "controller", "rtol", "atol", "dt0") if getattr(how, name) is not None]
+    if named:
+        raise ValueError(f"{type(flow).__name__} makes its own steps, a learning rate long: leave out {', '.join(named)}.")
+    if is_infinite(t1):
+        raise ValueError(f"the limit is followed by flows, and {type(flow).__name__} makes steps: give a finite t1, or solve its flow.")
+    return how._replace(solver=Descent(), controller=dfx.ConstantStepSize())
+
+
+def check_remembered(flow: Any, params: Any, state: Any) -> None:
+    """Refuses to go on with what another optimiser remembers.
+
+    Args:
+        flow: a flow that steps by itself.
+        params: its parameters.
+        state: what was remembered.
+
+    Raises:
+        ValueError: it is not what this flow remembers.
+    """
+    expected = eqx.filter_eval_shape(lambda flow, y: flow.begin(y, jr.key(0)), flow, params)
+    looks = [(jax.tree.structure(tree), [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]) for tree in (expected, state)]
+    if looks[0] != looks[1]:
+        raise ValueError(
+            "this lane was stepped by another optimiser, which remembers something else: name the same, or start from sol.params."
+        )
+
+
 def begin_with(flow: Any, t1: Any, how: Tolerances, t0: Any = 0.0) -> tuple[Tolerances, tuple[TooStiff, ...]]:
     """What a call begins with: where it names no solver and no controller, KernelExponential for a limit, otherwise Tsit5.
+
+    A flow that steps by itself is stepped by itself.
 
     Args:
         flow: the flow.
@@ -77,6 +125,7 @@ def begin_with(flow: Any, t1: Any, how: Tolerances, t0: Any = 0.0) -> tuple[Tole
         The same with the choice, and the rule that says when KernelExponential is to begin anew; none where Tsit5 is to go on whatever
         comes.
     """
+    how = steps_of(flow, t1, how)
     if how.solver is not None or how.controller is not None or not offers_kernel(flow):
         return how, ()
     return (how._replace(solver=KernelExponential()), ()) if is_infinite(t1) else (how, (TooStiff(t0),))

@@ -13,11 +13,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .._platform import default_rtol
 from .._types import Params
 from .branch import where_it_happens
+from .descent import Descent, DescentTerm, offers_steps
 from .explicit import explicit_step
 from .exponential import EVALUATIONS, NEEDS, KernelExponential, KernelTerm, LinearPart, linear_part, offers_kernel
 from .kinks import Cut, KinkState, Passage, Shift, Step, SwitchState
@@ -173,7 +174,7 @@ def _counts_evaluations(solver: dfx.AbstractSolver) -> tuple[int, int]:
     tableau = _tableau(solver)
     if tableau is not None:
         return (3, tableau.num_stages - 1) if tableau.fsal else (3, tableau.num_stages)
-    if isinstance(solver, dfx.Euler):
+    if isinstance(solver, dfx.Euler | Descent):
         return 3, 1
     if isinstance(solver, KernelExponential):
         return 3, EVALUATIONS
@@ -192,7 +193,11 @@ class Lane:
         kernel = isinstance(settings.solver, KernelExponential)
         if kernel and not offers_kernel(flow):
             raise ValueError(f"KernelExponential needs a flow with {', '.join(NEEDS)}; {type(flow).__name__} has not: name another solver.")
-        self.term: Any = KernelTerm(self._field, self._linear) if kernel else dfx.ODETerm(cast(Any, self._field))
+        self.descends = isinstance(settings.solver, Descent)
+        if self.descends != offers_steps(flow):
+            mend = "needs begin, update and rate: name another solver" if self.descends else "steps by itself: name no solver, use its flow"
+            raise ValueError(f"{type(settings.solver).__name__} does not fit {type(flow).__name__}, which {mend}.")
+        self.term: Any = self._term(kernel)
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
         kinks, _, self.ignores_kinks = treatment(flow, settings.locate_kinks, settings.controller, like)
@@ -208,6 +213,22 @@ class Lane:
             return self.kinks.field(time, y, hold)
         return ravel_pytree(self.flow.vector_field(time, self.unravel(y), None))[0].astype(self.dtype)
 
+    def _term(self, kernel: bool) -> dfx.AbstractTerm:
+        """The flow as the solver wants it."""
+        if self.descends:
+
+            def update(y: Array, state: PyTree) -> tuple[Array, PyTree]:
+                params, state = self.flow.update(self.unravel(y), state)
+                return ravel_pytree(params)[0], state
+
+            return DescentTerm(
+                self._field,
+                lambda y, key: self.flow.begin(self.unravel(y), key),
+                update,
+                lambda y, state: self.flow.rate(self.unravel(y), state).astype(self.dtype),
+            )
+        return KernelTerm(self._field, self._linear) if kernel else dfx.ODETerm(cast(Any, self._field))
+
     def _linear(self, y: Array, args: tuple[Array, PyTree]) -> LinearPart:
         """The stiff part of the field, its gates and slides held as there."""
         hold = args[1]
@@ -220,12 +241,13 @@ class Lane:
         quantities = None if conserved is None else conserved(self.unravel(y))
         return jnp.zeros(0, self.dtype) if quantities is None else ravel_pytree(quantities)[0].astype(self.dtype)
 
-    def start(self, params: Params, t0: Array | float = 0.0) -> LaneState:
+    def start(self, params: Params, t0: Array | float = 0.0, key: PRNGKeyArray | None = None) -> LaneState:
         """The state at the start.
 
         Args:
             params: where the flow starts.
             t0: and when.
+            key: of what the flow draws, if it draws anything.
 
         Returns:
             A state to step from; its outcome is `not_finite_at_start` if there is nothing to step from.
@@ -240,6 +262,10 @@ class Lane:
         controller = settings.controller.wrap(1)
         invariant = is_shift_invariant(controller)
         dt0 = None if settings.dt0 is None else settings.dt0.astype(self.dtype if invariant else self.time_dtype)
+        solver_state: Any = None
+        if self.descends:
+            solver_state = settings.solver.init(self.term, zero, zero, y, key)
+            dt0 = self.term.rate(y, solver_state)
         origin = zero if invariant else t0
         room = (settings.t1 - t0).astype(self.dtype)
         func = settings.solver.func
@@ -249,7 +275,8 @@ class Lane:
         first, controller_state = controller.init(self.term, origin, horizon, still, dt0, (t0 - origin, hold), func, order)
         step_size = jax.lax.stop_gradient((first - origin).astype(self.dtype))
         step_size = jnp.where(jnp.isfinite(step_size) & (step_size > 0), step_size, room)
-        solver_state = settings.solver.init(self.term, zero, jnp.minimum(step_size, room), y, (t0, hold))
+        if not self.descends:
+            solver_state = settings.solver.init(self.term, zero, jnp.minimum(step_size, room), y, (t0, hold))
         if self.has_last_stage:
             # the first stage is at hand; otherwise one lane's start would cost every lane of its batch a stage
             solver_state = (jnp.zeros_like(solver_state[0]), velocity)
@@ -307,7 +334,11 @@ class Lane:
         running = state.outcome == int(Outcome.running)
         room = ((settings.t1 - state.t) - state.t_low).astype(self.dtype)
         # a step that all but reaches the end reaches it: rounding must leave no sliver
-        clipped = state.step_size >= room * (1 - jnp.sqrt(jnp.finfo(self.dtype).eps))
+        sliver = jnp.sqrt(jnp.finfo(self.dtype).eps)
+        clipped, beyond = state.step_size >= room * (1 - sliver), jnp.asarray(False)
+        if self.descends:  # a step is as long as it is
+            beyond = state.step_size > room * (1 + sliver)
+            clipped &= ~beyond
         h = full = jnp.where(clipped, room, state.step_size)
         invariant = is_shift_invariant(settings.controller)
         origin = zero if invariant else state.t
@@ -329,6 +360,8 @@ class Lane:
         accepted = running & keep & finite
         next_size = jax.lax.stop_gradient(jnp.asarray(next_t1 - next_t0).astype(self.dtype))
         next_size = jnp.where(clipped & keep, jnp.maximum(next_size, state.step_size), next_size)
+        if self.descends:
+            next_size = jax.lax.stop_gradient(self.term.rate(y1, solver_state))
 
         passage, kinks = None, state.kinks
         if self.kinks is not None:
@@ -380,13 +413,13 @@ class Lane:
         steps = certificate.num_accepted_steps + certificate.num_rejected_steps
         fate = jnp.where(steps >= settings.max_steps, _count(Outcome.max_steps), _count(Outcome.running))
         collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
-        fate = jnp.where(tiny & ~(accepted & clipped), collapse, fate)
+        fate = jnp.where(tiny & ~(accepted & (clipped | beyond)), collapse, fate)
         velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
         moment = Moment(self.flow, t, settings.t1, params, y1, loss, next_size, steps, certificate.num_kinks, velocity)
         for rule in reversed(settings.rules):
             fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
         asked = bool(velocity.cache_info().currsize) and not self.has_last_stage and passage is None
-        fate = jnp.where(accepted & clipped, int(Outcome.t1_reached), fate)
+        fate = jnp.where(accepted & (clipped | beyond), int(Outcome.t1_reached), fate)
         outside = ~(norm <= settings.norm_bound * (1 + state.norm_start)) | ~jnp.isfinite(loss)
         fate = jnp.where((accepted & outside) | (keep & ~finite), int(Outcome.diverged), fate)
 

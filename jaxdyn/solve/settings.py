@@ -7,12 +7,15 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 from diffrax._root_finder import use_stepsize_tol  # not public; diffeqsolve fills it in, and so must a loop of one's own
 from jax.core import Tracer
+from jaxtyping import PRNGKeyArray
 
 from .._platform import check_tolerance, default_rtol
 from .._types import Params, as_leaf
+from .descent import Descent
 from .exponential import KernelExponential
 from .lane import Settings
 from .records import RecordRequest, is_infinite, last_finite
@@ -129,7 +132,7 @@ class Tolerances(NamedTuple):
 def _takes_one_term(solver: dfx.AbstractSolver) -> bool:
     structure = getattr(solver, "term_structure", dfx.AbstractTerm)
     structure = get_origin(structure) or structure
-    return isinstance(structure, type) and (issubclass(dfx.ODETerm, structure) or isinstance(solver, KernelExponential))
+    return isinstance(structure, type) and (issubclass(dfx.ODETerm, structure) or isinstance(solver, KernelExponential | Descent))
 
 
 def _is_inexact(leaf: Any) -> bool:
@@ -196,7 +199,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
             raise ValueError(f"the controller must be one of diffrax's, such as diffrax.PIDController(rtol=, atol=), not {controller!r}.")
         if how.rtol is not None or how.atol is not None:
             raise ValueError("give either a controller, which carries its own tolerances, or rtol and atol, not both.")
-        if isinstance(controller, dfx.ConstantStepSize) and how.dt0 is None:
+        if isinstance(controller, dfx.ConstantStepSize) and how.dt0 is None and not isinstance(solver, Descent):
             raise ValueError("a constant step size needs its length: give dt0=.")
         if not is_shift_invariant(controller) and dtype != jnp.float64:
             raise ValueError(
@@ -265,6 +268,26 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
         return tuple(getattr(finder, name) for name in names)
 
     return eqx.tree_at(lambda s: open_places(s.root_finder), solver, open_places(controller), is_leaf=lambda x: x is use_stepsize_tol)
+
+
+def check_key(key: Any) -> PRNGKeyArray:
+    """A random key.
+
+    Args:
+        key: the caller's; None for the default.
+
+    Returns:
+        The key.
+
+    Raises:
+        ValueError: it is no single key.
+    """
+    key = jr.key(0) if key is None else key
+    try:
+        jr.fold_in(key, 0)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"key={' '.join(repr(key).split()):.60} is not a single random key: make one with jax.random.key(0).") from error
+    return key
 
 
 def check_limit(flow: Any, t1: Any) -> None:

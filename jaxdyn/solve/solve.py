@@ -8,10 +8,11 @@ import diffrax as dfx
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._types import Params
-from .choice import begin_with, is_traced
+from .choice import begin_with, check_remembered, is_traced, steps_of
+from .descent import offers_steps
 from .exponential import KernelExponential
 from .follow import Followed, follow, follow_reversibly
 from .lane import Lane, LaneState, Settings
@@ -23,6 +24,7 @@ from .settings import (
     Tolerances,
     as_rules,
     check_flow,
+    check_key,
     check_limit,
     check_methods,
     check_params,
@@ -53,6 +55,7 @@ def solve(
     norm_bound: float = 1e8,
     locate_kinks: bool = True,
     checkpoints: int | None = None,
+    key: PRNGKeyArray | None = None,
 ) -> Solution:
     """Integrates one lane of a flow.
 
@@ -84,6 +87,8 @@ def solve(
         checkpoints: states to keep for reverse-mode derivatives, which then replace forward-mode ones; 64 is a good number. Memory is so
             many times that of a step; each step is computed about three times up to (checkpoints + 1) (checkpoints + 2) / 2 steps, and
             once more for each such power beyond (Stumm & Walther 2010, eq. 2.2).
+        key: of what the flow draws, for flows such as `StochasticDescent`; `jax.random.key(0)` by default. That of a sweep's lane is
+            `fold_in(key, seed)`, with the sweep's key. Ignored when going on.
 
     Returns:
         The end, the records, the outcome and the certificate. Numerical failure is an outcome, never an exception.
@@ -110,7 +115,8 @@ def solve(
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
     if going_on:
-        how, watch_out = how._replace(solver=_same_solver(solver, start.method)), ()
+        how, watch_out = steps_of(flow, t1, how), ()
+        how = how._replace(solver=_same_solver(how.solver, start.method))
     else:
         how, watch_out = begin_with(flow, t1, how, begins)
     if is_traced(flow, start, t1, tuple(how)):
@@ -119,18 +125,21 @@ def solve(
     if going_on and start.method != describe_method(flow, settings, params):
         now = describe_method(flow, settings, params)
         raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
+    if going_on and offers_steps(flow):
+        check_remembered(flow, params, start.state.solver_state)
     if recorded_steps is None:
         ts = record_times(record, begins, t1)
         capacity = ts.shape[0]
     else:
         ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
+    key = check_key(key)
     begins = jnp.asarray(begins, settings.t1.dtype)  # a Python number would be compiled in
     watch = observables(observe)
-    followed = _follow(flow, begin, params, begins, settings, ts, capacity)
+    followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
     if watch_out and int(followed[0][0].outcome) == Outcome.too_stiff:
         settings = make_settings(dtype, t1, stop, how._replace(solver=KernelExponential()), begins, record)
-        followed = _follow(flow, begin, params, begins, settings, ts, capacity)
+        followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
     return _report(flow, params, settings, followed, watch)
 
 
@@ -144,7 +153,9 @@ def _steps_so_far(solution: Solution) -> Array:
 
 
 @eqx.filter_jit
-def _follow(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts: Any, capacity: int) -> tuple[Followed, Params]:
+def _follow(
+    flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts: Any, capacity: int, key: PRNGKeyArray
+) -> tuple[Followed, Params]:
     """What was followed, and the parameters at the start."""
     check_flow(flow, like)  # here, so that a solve that is compiled already does not trace the flow again
     lane = Lane(flow, settings, like)
@@ -153,7 +164,7 @@ def _follow(flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts
             lambda s: (s.outcome, s.next_record), begin, tuple(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0))
         )
     else:
-        state = lane.start(begin, t0)
+        state = lane.start(begin, t0, key)
     first = lane.unravel(state.y)
     return (follow if settings.checkpoints is None else follow_reversibly)(lane, state, ts, capacity), first
 
@@ -227,11 +238,13 @@ def load_solution(
         raise ValueError("this flow has no init(key): give parameters of the shapes that were solved, like=params.")
     params = like if like is not None else eqx.filter_eval_shape(lambda f: f.init(jax.random.key(0)), flow)
     dtype = check_params(params)
-    solver = _same_solver(solver, saved_method(path))
-    settings = make_settings(dtype, 1.0, (), Tolerances(solver, controller, dt0=dt0, locate_kinks=locate_kinks))
+    how = steps_of(flow, 1.0, Tolerances(solver, controller, dt0=dt0, locate_kinks=locate_kinks))
+    settings = make_settings(dtype, 1.0, (), how._replace(solver=_same_solver(how.solver, saved_method(path))))
 
     def shapes(flow, params, settings, ts, watch) -> PyTree:
-        return _report(flow, params, settings, _follow(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, 2), watch)
+        return _report(
+            flow, params, settings, _follow(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, 2, jax.random.key(0)), watch
+        )
 
     skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
     return read_solution(path, skeleton, describe_method(flow, settings, params))

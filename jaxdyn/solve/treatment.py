@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from .._types import Params
 from ..models import Neurons
+from .descent import offers_steps
 from .kinks import NeuronKinks, SwitchKinks
 
 
@@ -62,6 +63,8 @@ def treatment(flow: Any, locate_kinks: bool, controller: dfx.AbstractStepSizeCon
     if switches is None or eqx.filter_eval_shape(lambda f, y: f.switches(y), flow, like) is None:
         return Treatment(None, "plain stepping")
     still = _stands_still(flow, like)
+    if offers_steps(flow):
+        return Treatment(None, "steps over kinks", not still)
     if not locate_kinks:
         return Treatment(None, "plain stepping through kinks, as asked", not still)
     if not is_shift_invariant(controller):

@@ -1,0 +1,97 @@
+"""Many lanes polished in a refilled batch."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from .._types import Params
+from ..solve import Point, Polished, Polishing, PolishSettings, check_flow, polish_settings
+
+
+def polish_lanes(
+    flow: Any,
+    params: Params,
+    *,
+    tolerance: float | Array | None = None,
+    max_steps: int | Array = 100,
+    radius: float | Array | None = None,
+    saddles: bool = False,
+    method: str | None = None,
+    batch: int = 64,
+) -> Polished:
+    """Polishes many lanes of one flow, as `jaxdyn.polish` does each: a lane that is done makes room for the next.
+
+    Args:
+        flow: as in `polish`.
+        params: where to begin, each leaf with a leading axis `lane`, as `jax.vmap(flow.init)` or the end of vmapped solves has it.
+        tolerance: as in `polish`.
+        max_steps: as in `polish`.
+        radius: as in `polish`.
+        saddles: as in `polish`.
+        method: as in `polish`.
+        batch: lanes that are worked on at once, at most; a lane's result does not depend on it beyond rounding.
+
+    Returns:
+        One point a lane, each field with a leading axis.
+
+    Raises:
+        ValueError: the leaves have no leading axis in common, or the batch is empty.
+    """
+    shapes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(params)}
+    if len(shapes) != 1 or shapes in ({()}, {(0,)}):
+        raise ValueError(f"every leaf of params needs the same leading axis of lanes, not {sorted(shapes)}: for one lane use polish.")
+    if batch < 1:
+        raise ValueError(f"batch={batch} must be at least 1.")
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
+    how = polish_settings(one, tolerance, max_steps, radius, saddles, method)
+    check_flow(flow, one)
+    return _polish_lanes(flow, params, how, min(int(batch), *shapes.pop()))
+
+
+State = tuple[Array, Array, Point, Polished, Array]
+"""The lanes in the batch, the next one, where each stands, what was found so far, and which are running."""
+
+
+@eqx.filter_jit
+def _polish_lanes(flow: Any, params: Params, how: PolishSettings, batch: int) -> Polished:
+    count = jax.tree.leaves(params)[0].shape[0]
+
+    def of(lane: Array) -> Polishing:
+        return Polishing(flow, jax.tree.map(lambda leaf: leaf[jnp.minimum(lane, count - 1)], params), how)
+
+    def begin(lane: Array) -> Point:
+        point = of(lane).begin()
+        return point._replace(steps=jnp.where(lane < count, point.steps, how.max_steps))  # beyond the last lane there is nothing to do
+
+    def report(lane: Array, point: Point) -> Polished:
+        return of(lane).report(point)
+
+    def refill(state: State) -> State:
+        lanes, following, points, found, running = state
+        done = ~running & (lanes < count)
+        ended = jax.vmap(report)(lanes, points)
+        found = jax.tree.map(lambda all_, new: all_.at[jnp.where(done, lanes, count)].set(new, mode="drop"), found, ended)
+        lanes = jnp.where(done, following + jnp.cumsum(done) - 1, lanes)
+        fresh = jax.vmap(begin)(lanes)
+        points = jax.tree.map(lambda new, old: jnp.where(done.reshape(-1, *[1] * (new.ndim - 1)), new, old), fresh, points)
+        return looked_at(lanes, following + jnp.sum(done), points, found)
+
+    def step(state: State) -> State:
+        lanes, following, points, found, _ = state
+        return looked_at(lanes, following, jax.vmap(lambda lane, point: of(lane).step(point))(lanes, points), found)
+
+    def looked_at(lanes: Array, following: Array, points: Point, found: Polished) -> State:
+        return lanes, following, points, found, jax.vmap(lambda lane, point: of(lane).is_running(point))(lanes, points)
+
+    def turn(state: State) -> State:
+        lanes, running = state[0], state[-1]
+        return jax.lax.cond(jnp.any(~running & (lanes < count)), refill, step, state)
+
+    lanes = jnp.arange(batch)
+    points = jax.vmap(begin)(lanes)
+    found = jax.tree.map(lambda leaf: jnp.zeros((count, *leaf.shape[1:]), leaf.dtype), jax.eval_shape(jax.vmap(report), lanes, points))
+    begun = looked_at(lanes, jnp.asarray(batch), points, found)
+    return jax.lax.while_loop(lambda state: jnp.any(state[0] < count), turn, begun)[3]

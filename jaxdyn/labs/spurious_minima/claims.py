@@ -1,0 +1,289 @@
+"""The claims of the lab: published shares and levels, symmetry, curvature."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ...measure import isotropy
+from ..base import Claim, verdict
+from .settings import Settings
+from .sweeps import lowest, spurious
+
+LAB = "spurious-minima"
+SAFRAN = "Safran & Shamir 2018, arXiv 1712.08968, table of 1000 runs a size"
+ARJEVANI = "Arjevani & Field 2019, arXiv 1912.11939"
+SHARES = {6: 0.003, 7: 0.055, 8: 0.126}
+"""Published shares of 1000 runs that end in a spurious minimum."""
+PUBLISHED_SEEDS = 1000
+LEVELS = {6: 0.02508, 7: 0.02320, 8: 0.02151}
+"""Published losses of the lowest spurious minimum."""
+LEVEL = 0.5e-5 + 1e-9
+"""Half a unit of their last digit."""
+NEARLY_ALL, ALMOST_ALL = 0.9, 0.9
+"""What "nearly all" and "almost all" are taken to mean: nine in ten."""
+FLAT = 0.025
+"""Slopes in k up to which a curvature counts as bounded, and within which of 1/4 as that: a tenth of it."""
+
+
+def share(s: Settings, ds: xr.Dataset) -> tuple[float, float]:
+    """The share of spurious runs and its binomial error.
+
+    Args:
+        s: the settings.
+        ds: a run.
+
+    Returns:
+        Both.
+    """
+    hits = spurious(s, ds)
+    p = float(hits.mean())
+    return p, float(np.sqrt(p * (1 - p) / hits.size))
+
+
+def slope(ks: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """The slope of values against k, and its standard error.
+
+    Args:
+        ks: sizes.
+        values: one a size.
+
+    Returns:
+        Both; NaN with fewer than three sizes.
+    """
+    good = np.isfinite(values)
+    if good.sum() < 3:
+        return np.nan, np.nan
+    x, y = ks[good], values[good]
+    found, offset = np.polyfit(x, y, 1)
+    rest = y - found * x - offset
+    return float(found), float(np.sqrt(rest @ rest / (len(x) - 2) / np.sum((x - x.mean()) ** 2)))
+
+
+def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+    """The claims.
+
+    Args:
+        s: the settings.
+        found: the runs.
+
+    Returns:
+        The claims.
+    """
+    return [_at_rest(s, found), *_shares(s, found), *_levels(s, found), *_symmetry(s, found), *_curvature(s, found)]
+
+
+def _claim(name: str, paper: str, statement: str, measured: tuple[float, float], expected: str, judged: Any, **more: Any) -> Claim:
+    value, error = measured
+    judged = verdict(judged) if np.isfinite(value) else "not tested"
+    words = {"id": f"{LAB}.{name}", "paper": paper, "statement": statement, "expected": expected, "verdict": judged}
+    return Claim(measured=value, uncertainty=error, **words, **more)
+
+
+def _at_rest(s: Settings, found: dict[str, xr.Dataset]) -> Claim:
+    norms = np.concatenate([found[f"k={k}"]["gradient_norm"].values for k in s.sizes])
+    rests = float(np.mean(norms <= s.rest))
+    return _claim(
+        "at-rest",
+        "ours",
+        f"every run comes to rest: the gradient's norm is at most {s.rest:g}",
+        (rests, 0.0),
+        "1",
+        rests == 1,
+        tolerance=0.0,
+        reason="a level is one only at rest",
+        seeds=norms.size,
+        unit="share of the runs with as many students as teachers",
+    )
+
+
+def _shares(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+    claims = []
+    for k in (k for k in s.sizes if k in SHARES):
+        measured, seeds = share(s, found[f"k={k}"]), found[f"k={k}"].sizes["seed"]
+        pooled = (measured[0] * seeds + SHARES[k] * PUBLISHED_SEEDS) / (seeds + PUBLISHED_SEEDS)
+        tolerance = 3 * float(np.sqrt(pooled * (1 - pooled) * (1 / seeds + 1 / PUBLISHED_SEEDS)))
+        claims.append(
+            _claim(
+                f"share-{k}",
+                SAFRAN,
+                f"the share of runs that end in a spurious minimum, k = {k}",
+                measured,
+                f"{SHARES[k]:g}",
+                abs(measured[0] - SHARES[k]) <= tolerance,
+                tolerance=tolerance,
+                reason=f"three standard errors of the difference of samples of {seeds} and {PUBLISHED_SEEDS}",
+                seeds=seeds,
+                unit="share",
+            )
+        )
+    shares = [share(s, found[f"k={k}"]) for k in (*s.sizes, s.large)]
+    steps = np.diff([one for one, _ in shares])
+    errors = np.hypot([error for _, error in shares[1:]], [error for _, error in shares[:-1]])
+    least = int(np.argmin(steps))
+    claims.append(
+        _claim(
+            "share-grows",
+            SAFRAN,
+            "the share grows with k",
+            (float(steps[least]), float(errors[least])),
+            "> 0",
+            steps[least] > -3 * errors[least],
+            tolerance=3 * float(errors[least]),
+            reason="three standard errors of the difference",
+            seeds=s.seeds,
+            unit="smallest difference of the shares of neighbouring sizes",
+        )
+    )
+    last = shares[-1]
+    claims.append(
+        _claim(
+            "share-large",
+            SAFRAN,
+            f"nearly all runs are spurious at k = {s.large}",
+            last,
+            f"> {NEARLY_ALL:g}",
+            last[0] > NEARLY_ALL,
+            tolerance=0.0,
+            reason="nearly all is taken as nine in ten",
+            seeds=found[f"k={s.large}"].sizes["seed"],
+            unit="share",
+        )
+    )
+    for k in s.extra:
+        (more, error), (plain, _) = share(s, found[f"k={k}+1"]), share(s, found[f"k={k}"])
+        ratio = more / plain if plain > 0 else np.nan
+        claims.append(
+            _claim(
+                f"extra-neuron-{k}",
+                SAFRAN,
+                f"one student neuron too many removes almost all spurious minima, k = {k}",
+                (ratio, error / plain if plain > 0 else np.nan),
+                f"< {1 - ALMOST_ALL:.1g}",
+                ratio < 1 - ALMOST_ALL,
+                tolerance=0.0,
+                reason="almost all is taken as nine in ten",
+                seeds=s.seeds,
+                unit="share of spurious runs over that with k students",
+            )
+        )
+    return claims
+
+
+def _levels(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+    claims = []
+    for k in (k for k in s.sizes if k in LEVELS):
+        ds = found[f"k={k}"]
+        losses = ds["loss"].values[spurious(s, ds) & (ds["gradient_norm"].values <= s.rest)]
+        level = float(losses.min()) if losses.size else np.nan
+        claims.append(
+            _claim(
+                f"level-{k}",
+                SAFRAN,
+                f"the loss of the lowest spurious minimum, k = {k}",
+                (level, 0.0),
+                f"{LEVELS[k]:.5f}",
+                abs(level - LEVELS[k]) <= LEVEL,
+                tolerance=LEVEL,
+                reason="half a unit of the last published digit",
+                seeds=int(losses.size),
+                unit="J = 1/2 E[(f - f*)^2]",
+            )
+        )
+    return claims
+
+
+def _symmetry(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+    students = {k: lowest(s, found[f"k={k}"]) for k in (*s.sizes, s.large)}
+    known = {k: isotropy(student, np.eye(k)) for k, student in students.items() if student is not None}
+    right = [k for k, one in known.items() if one.blocks == (k - 1, 1)]
+    entries = max((len(one.distinct) for one in known.values()), default=0)
+    more = {"tolerance": 0.0, "seeds": len(known)}
+    return [
+        _claim(
+            "isotropy",
+            ARJEVANI,
+            "the lowest spurious minimum is fixed by the permutations of k - 1 teachers, S_(k-1)",
+            (len(right) / len(known) if known else np.nan, 0.0),
+            "1",
+            known and len(right) == len(known),
+            reason="a symmetry is there or not; entries are compared to 1e-6",
+            unit="share of the sizes",
+            **more,
+        ),
+        _claim(
+            "five-entries",
+            ARJEVANI,
+            "its matrix has at most five distinct entries",
+            (float(entries) if known else np.nan, 0.0),
+            "<= 5",
+            entries <= 5,
+            reason="a count",
+            unit="largest number over the sizes",
+            **more,
+        ),
+    ]
+
+
+def _curvature(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+    spectra = found["spectra"]["eigenvalue"].sel(minimum="spurious")
+    ks = spectra["k"].values.astype(float)
+    ascending = [np.sort(row[np.isfinite(row)]) for row in spectra.values]
+    # all but 2 k of the k^2, and the middle one of the k largest
+    bulk = np.asarray([row[len(row) - 2 * k - 1] if len(row) else np.nan for row, k in zip(ascending, map(int, ks), strict=True)])
+    top = np.asarray([np.median(row[-k:]) if len(row) else np.nan for row, k in zip(ascending, map(int, ks), strict=True)])
+    more = {"seeds": int(np.isfinite(top).sum())}
+    grows, stays = slope(ks, top), slope(ks, bulk)
+    return [
+        _claim(
+            "curvature-bulk",
+            ARJEVANI,
+            "all but order k of the k^2 eigenvalues of the Hessian at the lowest spurious minimum stay bounded as k grows",
+            stays,
+            f"<= {FLAT:g}",
+            stays[0] <= FLAT,
+            tolerance=FLAT,
+            reason="a tenth of the slope of those that grow",
+            unit="slope in k of the eigenvalue below the 2 k largest",
+            **more,
+        ),
+        _claim(
+            "curvature-top",
+            f"{ARJEVANI}; the slope is derived: neurons with perpendicular vectors are active together a quarter of the time",
+            "about k eigenvalues grow like k / 4",
+            grows,
+            "0.25",
+            abs(grows[0] - 0.25) <= max(FLAT, 3 * grows[1]),
+            tolerance=max(FLAT, 3 * grows[1]),
+            reason="a tenth of it, or three standard errors of the fit",
+            unit="slope in k of the median of the k largest eigenvalues",
+            **more,
+        ),
+    ]
+
+
+def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+    """The rows for the terminal: one a run.
+
+    Args:
+        s: the settings.
+        found: the runs.
+
+    Returns:
+        The rows.
+    """
+    rows = []
+    for name in s.runs:
+        ds = found[name]
+        losses = ds["loss"].values[spurious(s, ds)]
+        rows.append({
+            "run": name,
+            "runs": ds.sizes["seed"],
+            "spurious": share(s, ds)[0],
+            "lowest": float(losses.min()) if losses.size else np.nan,
+            "highest": float(losses.max()) if losses.size else np.nan,
+            "levels": len(np.unique(np.round(losses, 5))),
+            "gradient": float(ds["gradient_norm"].max()) if "gradient_norm" in ds else np.nan,
+            "time": float(np.median(ds["t_end"].values)),
+        })
+    return rows

@@ -1,0 +1,58 @@
+"""The lab of spurious minima: a small run, and claims that fail where they should."""
+
+import numpy as np
+import pytest
+
+from jaxdyn.labs import spurious_minima
+
+SMALL = {"sizes": (7, 8), "seeds": 48, "large": 9, "large_seeds": 24, "extra": (8,)}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return spurious_minima.run(**SMALL, out=tmp_path_factory.mktemp("lab"), progress=False)
+
+
+def verdicts(claims):
+    return {claim.id.removeprefix("spurious-minima."): claim.verdict for claim in claims}
+
+
+@pytest.mark.ci_slow
+def test_a_small_run_finds_the_published_levels(result):
+    found = verdicts(result.claims)
+    for name in ("at-rest", "level-7", "level-8", "share-7", "share-8", "extra-neuron-8", "isotropy", "five-entries", "curvature-top"):
+        assert found[name] == "holds", name
+    # one of 24 runs at least is not spurious at k = 9
+    assert found["share-large"] == "does not hold"
+    assert [row["run"] for row in result.table] == ["k=7", "k=8", "k=9", "k=8+1"]
+    assert all(np.fromfile(path, np.uint8).size > 1000 for path in result.paths.values() if path.endswith(("png", "svg", "json")))
+    again = spurious_minima.run(**SMALL, out=result.paths["store"].removesuffix("/run.zarr"), progress=False)
+    assert verdicts(again.claims) == found
+
+
+@pytest.mark.ci_slow
+def test_claims_fail_on_other_data(result):
+    settings, found = spurious_minima.Settings(**SMALL), dict(result.datasets)
+    wrong = found | {"k=8": found["k=8"].assign(loss=found["k=8"]["loss"] * 1.001, gradient_norm=found["k=8"]["gradient_norm"] + 1e-10)}
+    broken = verdicts(spurious_minima.make_claims(settings, wrong))
+    assert broken["level-8"] == "does not hold" and broken["level-7"] == "holds"
+    restless = found | {"k=7": found["k=7"].assign(gradient_norm=found["k=7"]["gradient_norm"] + 1e-6)}
+    assert verdicts(spurious_minima.make_claims(settings, restless))["at-rest"] == "does not hold"
+    flipped = found | {"k=7": found["k=7"].assign(loss=0.02 + 0 * found["k=7"]["loss"])}
+    assert verdicts(spurious_minima.make_claims(settings, flipped))["share-7"] == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seeds": 1}, "at least 2"),
+        ({"sizes": (8, 6)}, "rising order"),
+        ({"extra": (11,)}, "among the sizes"),
+        ({"large": 9}, "above all sizes"),
+        ({"rtol": 0.0}, "positive"),
+        ({"rest": 1.0}, "must not be above"),
+    ],
+)
+def test_settings_that_make_no_sense(changes, match):
+    with pytest.raises(ValueError, match=match):
+        spurious_minima.Settings(**changes)
