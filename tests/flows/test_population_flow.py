@@ -12,6 +12,8 @@ from population_flows import EACH, FLOWS, evaluate
 import jaxdyn as jd
 from jaxdyn.flows import AbstractFlow, PopulationFlow
 
+pytestmark = pytest.mark.ci_slow
+
 
 @eqx.filter_jit
 def examine(flow, y):

@@ -16,6 +16,8 @@ from jaxdyn.flows.population.moments import Units
 from jaxdyn.flows.population.rectifier import rectifier
 from jaxdyn.models import activation
 
+pytestmark = pytest.mark.ci_slow
+
 RNG = np.random.default_rng(3)
 U, V = RNG.normal(size=(4, 3)), RNG.normal(size=(5, 3))
 MU, NU = np.array([0.0, 0.4, -1.2, 2.0]), np.array([0.3, 0.0, -0.7, 1.5, -2.5])

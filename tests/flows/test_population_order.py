@@ -8,6 +8,8 @@ import pytest
 import jaxdyn as jd
 from jaxdyn.flows import IdentityLinkFlow, OrderParameterFlow, PopulationFlow
 
+pytestmark = pytest.mark.ci_slow
+
 RNG = np.random.default_rng(2)
 
 

@@ -9,6 +9,8 @@ import pytest
 import jaxdyn as jd
 from jaxdyn.flows import IdentityLinkFlow, OrderParameterFlow, PolarTeacherFlow, PopulationFlow, SymmetricTeacherFlow
 
+pytestmark = pytest.mark.ci_slow
+
 RNG = np.random.default_rng(2)
 
 

@@ -11,6 +11,8 @@ from population_flows import BIASED, COVARIANCE, EACH, FLOWS, RNG, ROOT, TEACHER
 import jaxdyn as jd
 from jaxdyn.flows import GradientFlow, PopulationFlow
 
+pytestmark = pytest.mark.ci_slow
+
 
 @pytest.mark.parametrize("name", ["relu with biases", "erf with biases"])
 def test_a_covariance_is_a_change_of_inputs(name):

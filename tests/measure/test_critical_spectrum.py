@@ -11,6 +11,8 @@ from jax.flatten_util import ravel_pytree
 import jaxdyn as jd
 from jaxdyn import measure
 
+pytestmark = pytest.mark.ci_slow
+
 X, LABELS = jr.normal(jr.key(0), (12, 3)), jr.normal(jr.key(1), (12,))
 MODEL = jd.models.TwoLayer(10, 3, activation="tanh")
 FLOW = jd.flows.GradientFlow(MODEL, jd.losses.square, jd.data.points(X, LABELS), frozen=("b",), time_scales={"a": 2.0, "b": 1.0, "c": 0.3})

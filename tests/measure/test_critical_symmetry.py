@@ -9,6 +9,8 @@ import pytest
 import jaxdyn as jd
 from jaxdyn.measure import distinct_values, isotropy, match_neurons
 
+pytestmark = pytest.mark.ci_slow
+
 RNG = np.random.default_rng(5)
 
 

@@ -11,6 +11,8 @@ from jax.flatten_util import ravel_pytree
 
 import jaxdyn as jd
 
+pytestmark = pytest.mark.ci_slow
+
 METHODS = ("eigen", "products", "differences")
 EITHER = ("eigen", pytest.param("products", marks=pytest.mark.slow))
 """A compilation each."""
