@@ -33,7 +33,8 @@ class TooStiff(AbstractStopRule):
 
     From `FIRST_STEPS` steps on: once the time left, in steps of the present length and in steps of the mean length so far, is more than
     `KERNEL_STEPS` steps of KernelExponential and `STEPS_A_KINK` for each kink so far cost, in steps of Tsit5, see `step_ratio`. But not
-    while kinks are so dense that they alone would have cost KernelExponential more than `DENSE` times the steps so far.
+    while kinks are so dense that they alone would have cost KernelExponential more than `DENSE` times the steps so far, nor where they are
+    stepped over, whose chatter looks like stiffness and is none.
     """
 
     t0: Float[Array, ""] = eqx.field(converter=as_leaf)
@@ -49,8 +50,8 @@ class TooStiff(AbstractStopRule):
         steps = jnp.minimum(left / moment.step_size, moment.num_steps * left / (moment.t - self.t0))
         outputs = eqx.filter_eval_shape(lambda flow, params: flow.outputs(params), moment.flow, moment.params)
         cost = step_ratio(outputs.size, moment.y.size)
-        kinks = STEPS_A_KINK * jnp.maximum(moment.num_kinks, 0) * cost
-        slow = (steps > KERNEL_STEPS * cost + kinks) & (kinks <= DENSE * moment.num_steps)
+        kinks = STEPS_A_KINK * moment.num_kinks * cost
+        slow = (steps > KERNEL_STEPS * cost + kinks) & (kinks >= 0) & (kinks <= DENSE * moment.num_steps)
         return (moment.num_steps >= FIRST_STEPS) & slow
 
 

@@ -93,6 +93,15 @@ def test_what_is_transformed_is_not_asked():
     assert all(np.all(np.isfinite(part)) for part in tangent)
 
 
+def test_where_kinks_are_stepped_over_it_is_tsit5():
+    """The chatter of a slide looks stiff; located, the same lane is one for KernelExponential."""
+    flow = jd.flows.GradientFlow(jd.models.TwoLayer(16, init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))
+    start = flow.init(jr.key(0))
+    over = jd.solve(flow, start, LONG, locate_kinks=False, max_steps=3000)
+    assert over.method.startswith("Tsit5") and over.fate is jd.Outcome.max_steps
+    assert jd.solve(flow, start, LONG).method.startswith("KernelExponential")
+
+
 def test_other_flows_and_named_controllers_stay_with_tsit5():
     linear = LinearFlow(jnp.asarray([[1.0, 0.0], [0.0, 1000.0]]))
     sol = jd.solve(linear, jnp.asarray([1.0, 1.0]), 10.0, rtol=1e-5)
