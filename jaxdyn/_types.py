@@ -1,10 +1,10 @@
-"""What every floor shares: the conversion of scalars to leaves."""
+"""What every floor shares: the conversion of numbers to leaves."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike
+from jaxtyping import Array, ArrayLike, PyTree
 
 Params = Any
 """A pytree of arrays: the weights of a network, or whatever else a flow moves."""
@@ -28,3 +28,15 @@ def as_leaf(x: ArrayLike) -> Array:
     if not jnp.issubdtype(dtype, jnp.inexact):
         dtype = jnp.result_type(float)
     return jnp.asarray(x, dtype=dtype)
+
+
+def as_strong(tree: PyTree) -> PyTree:
+    """Every leaf as a strongly typed array of its own dtype.
+
+    Args:
+        tree: numbers and arrays.
+
+    Returns:
+        The same values.
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)

@@ -12,7 +12,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
-from .._types import Params, as_leaf
+from .._types import Params, as_leaf, as_strong
 from ._sampling import has_samples, has_teacher, loss_on_fresh, loss_on_some, some_of
 from .base import AbstractFlow
 
@@ -198,7 +198,7 @@ class StochasticDescent(AbstractFlow):
             jax.eval_shape(optimiser.update, y, state, y)
         except TypeError as error:
             raise ValueError(f"this optimiser needs more than a gradient, which is all that a step has: {error}") from error
-        return DescentState(jnp.asarray(0, jnp.result_type(int)), stream, _strong(state))
+        return DescentState(jnp.asarray(0, jnp.result_type(int)), stream, as_strong(state))
 
     def rate(self, y: Params, state: DescentState) -> Float[Array, ""]:
         """The learning rate of the next step, in the precision of the parameters."""
@@ -221,7 +221,7 @@ class StochasticDescent(AbstractFlow):
         if mobility is not None:
             updates = jax.tree.map(jnp.multiply, mobility(y), updates)
         moved = jax.tree.map(lambda leaf, update: leaf + jnp.asarray(update, leaf.dtype), y, updates)
-        return moved, DescentState(state.step + 1, state.stream, _strong(optimiser))
+        return moved, DescentState(state.step + 1, state.stream, as_strong(optimiser))
 
     def _rate(self, step: Int[Array, ""], y: Params) -> Float[Array, ""]:
         rate = self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate
@@ -247,7 +247,3 @@ def _without_time_scales(flow: Any) -> Any:
     if getattr(flow, "time_scales", None) is None:
         return flow
     return eqx.tree_at(lambda f: f.time_scales, flow, None)
-
-
-def _strong(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)

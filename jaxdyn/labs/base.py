@@ -48,6 +48,19 @@ class Claim:
         return self.verdict in ("holds", "loose")
 
 
+def setting(default: Any, text: str) -> Any:
+    """A field of a lab's settings.
+
+    Args:
+        default: its value.
+        text: what the command line says of it.
+
+    Returns:
+        The field.
+    """
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
 def verdict(condition: Any) -> Verdict:
     """`holds` or `does not hold`."""
     return "holds" if bool(condition) else "does not hold"

@@ -1,4 +1,4 @@
-"""The method of Lanczos with full reorthogonalisation, and the loss's Hessian as the operator."""
+"""What a Krylov space tells of a spectrum, and the loss's Hessian as the operator."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from .._types import Params
+from ..solve import krylov
 from ._network import which_train
 
 
@@ -63,22 +64,7 @@ def lanczos(operator: Callable[[Array], Array], start: Float[Array, " param"], n
     Reference:
         Golub & Van Loan (2013), Matrix Computations, sections 10.1 and 10.3.
     """
-    eps = jnp.finfo(start.dtype).eps
-
-    def turn(k: Array, carry: tuple) -> tuple:
-        basis, diagonal, beside = carry
-        w = operator(basis[k])
-        alive, size = jnp.any(basis[k] != 0), jnp.linalg.norm(w)
-        diagonal = diagonal.at[k].set(jnp.where(alive, w @ basis[k], diagonal[0]))
-        for _ in range(2):
-            w = w - basis.T @ (basis @ w)
-        length = jnp.linalg.norm(w)
-        length = jnp.where(alive & (length > 100 * eps * size), length, 0.0)
-        w = jnp.where(length > 0, w / jnp.where(length > 0, length, 1.0), 0.0)
-        return basis.at[k + 1].set(w, mode="drop"), diagonal, beside.at[k].set(length)
-
-    none = jnp.zeros(num_steps, start.dtype)
-    begin = (jnp.zeros((num_steps, start.size), start.dtype).at[0].set(start / jnp.linalg.norm(start)), none, none)
-    _, diagonal, beside = jax.lax.fori_loop(0, num_steps, turn, begin)
-    values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1))
-    return Ritz(values, vectors[0] ** 2, beside[-1] * jnp.abs(vectors[-1]))
+    space = krylov(operator, start, num_steps)
+    alive = jnp.any(space.basis != 0, axis=1)
+    values, vectors = space.eigen(jnp.where(alive, space.diagonal, space.diagonal[0]))
+    return Ritz(values, vectors[0] ** 2, space.beside[-1] * jnp.abs(vectors[-1]))

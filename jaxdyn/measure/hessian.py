@@ -8,10 +8,8 @@ import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import Params
+from ..solve import dense_hessian
 from ._lanczos import gradient_of_trained, lanczos
-
-CHUNK = 64
-"""Columns that are computed at once."""
 
 
 def hessian(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "param param"]:
@@ -28,9 +26,7 @@ def hessian(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "par
         A symmetric matrix; its rows in the order of `jax.flatten_util.ravel_pytree` of the leaves that move.
     """
     gradient, flat = gradient_of_trained(flow, params)
-    product = jax.linearize(gradient, flat)[1]
-    columns = jax.lax.map(product, jnp.eye(flat.size, dtype=flat.dtype), batch_size=min(CHUNK, flat.size))
-    return (columns + columns.T) / 2
+    return dense_hessian(gradient, flat)
 
 
 def hessian_spectrum(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " mode"]:

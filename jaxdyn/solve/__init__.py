@@ -8,6 +8,7 @@ from .implicit import implicit_derivative as implicit_derivative
 from .kinks import KinkState as KinkState
 from .kinks import NeuronKinks as NeuronKinks
 from .kinks import SwitchState as SwitchState
+from .krylov import krylov as krylov
 from .lane import Certificate as Certificate
 from .lane import Lane as Lane
 from .lane import LaneState as LaneState
@@ -15,6 +16,7 @@ from .lane import Settings as Settings
 from .lane import Stretch as Stretch
 from .lyapunov import LyapunovExponents as LyapunovExponents
 from .lyapunov import lyapunov_exponents as lyapunov_exponents
+from .newton import dense_hessian as dense_hessian
 from .observe import Observable as Observable
 from .observe import evaluate as evaluate
 from .observe import observables as observables

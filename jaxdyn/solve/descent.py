@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 import diffrax as dfx
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .term import AbstractFieldTerm
+
 NEEDS = ("begin", "update", "rate")
 """What such a flow offers: `begin(y, key)`, `update(y, state)` and `rate(y, state)`."""
 
@@ -15,7 +17,7 @@ def offers_steps(flow: Any) -> bool:
     return all(callable(getattr(flow, name, None)) for name in NEEDS)
 
 
-class DescentTerm(dfx.AbstractTerm):
+class DescentTerm(AbstractFieldTerm):
     """A flow on flat vectors with its own steps.
 
     Attributes:
@@ -29,18 +31,6 @@ class DescentTerm(dfx.AbstractTerm):
     begin: Callable[[Array, PRNGKeyArray], PyTree]
     update: Callable[[Array, PyTree], tuple[Array, PyTree]]
     rate: Callable[[Array, PyTree], Array]
-
-    def vf(self, t: Any, y: Array, args: PyTree) -> Array:
-        """The field."""
-        return self.field(t, y, args)
-
-    def contr(self, t0: Any, t1: Any, **kwargs: Any) -> Array:
-        """The time between."""
-        return t1 - t0
-
-    def prod(self, vf: Array, control: Array) -> Array:
-        """Field times time."""
-        return control * vf
 
 
 class Descent(dfx.AbstractSolver):

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from .._platform import default_rtol
-from .._types import Params
+from .._types import Params, as_strong
 from .branch import where_it_happens
 from .descent import Descent, DescentTerm, offers_steps
 from .explicit import explicit_step
@@ -294,7 +294,7 @@ class Lane:
             step_size=step_size,
             y=y,
             solver_state=solver_state,
-            controller_state=_strong(controller_state),
+            controller_state=as_strong(controller_state),
             made_jump=jnp.asarray(False),
             rejections=_count(0),
             conserved=conserved,
@@ -435,7 +435,7 @@ class Lane:
             step_size=tried(next_size, state.step_size),
             y=taken(y1, state.y),
             solver_state=taken(solver_state, state.solver_state),
-            controller_state=tried(_strong(controller_state), state.controller_state),
+            controller_state=tried(as_strong(controller_state), state.controller_state),
             made_jump=taken(jnp.asarray(jump), state.made_jump),
             rejections=tried(rejections, state.rejections),
             conserved=state.conserved,
@@ -564,7 +564,3 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
 
 def _count(n: int) -> Array:
     return jnp.asarray(int(n), jnp.result_type(int))
-
-
-def _strong(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), tree)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .krylov import krylov
 from .metric import reciprocal
 
 MODES = 64
@@ -85,27 +86,11 @@ def pseudo_solve(
     Reference:
         Golub & Van Loan (2013), Matrix Computations, section 10.1.
     """
-    dtype, size = b.dtype, jnp.linalg.norm(b)
-    eps = jnp.finfo(dtype).eps
-
-    def turn(k: Array, carry: tuple) -> tuple:
-        basis, diagonal, beside = carry
-        w = operator(basis[k])
-        diagonal = diagonal.at[k].set(w @ basis[k])
-        least = 100 * eps * jnp.linalg.norm(w)
-        for _ in range(2):
-            w = w - basis.T @ (basis @ w)
-        length = jnp.linalg.norm(w)
-        length = jnp.where(length > least, length, 0.0)
-        w = jnp.where(length > 0, w / jnp.where(length > 0, length, 1.0), 0.0)
-        return basis.at[k + 1].set(w, mode="drop"), diagonal, beside.at[k].set(length)
-
-    first = jnp.where(size > 0, b / jnp.where(size > 0, size, 1.0), 0.0)
-    begin = (jnp.zeros((modes, b.size), dtype).at[0].set(first), jnp.zeros(modes, dtype), jnp.zeros(modes, dtype))
-    basis, diagonal, beside = jax.lax.fori_loop(0, modes, turn, begin)
-    values, vectors = jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(beside[:-1], 1) + jnp.diag(beside[:-1], -1))
+    size, eps = jnp.linalg.norm(b), jnp.finfo(b.dtype).eps
+    space = krylov(operator, b, modes)
+    values, vectors = space.eigen(space.diagonal)
     counts = values > modes * eps * jnp.max(jnp.abs(values))
-    x = size * (vectors @ jnp.where(counts, vectors[0] / jnp.where(counts, values, 1.0), 0.0)) @ basis
+    x = size * (vectors @ jnp.where(counts, vectors[0] / jnp.where(counts, values, 1.0), 0.0)) @ space.basis
     left = jnp.linalg.norm(b - operator(x))
     smallest = jnp.min(jnp.where(counts, values, jnp.inf))
     return x, (jnp.where(size > 0, left / jnp.where(jnp.isfinite(smallest), smallest, 0.0), 0.0), left)

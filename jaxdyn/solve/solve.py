@@ -119,7 +119,7 @@ def solve(
         how = how._replace(solver=_same_solver(how.solver, start.method))
     else:
         how, watch_out = begin_with(flow, t1, how, begins)
-    if is_traced(flow, start, t1, tuple(how)):
+    if watch_out and is_traced(flow, start, t1, tuple(how)):
         watch_out = ()
     settings = make_settings(dtype, t1, (*as_rules(stop), *watch_out), how, begins, record)
     if going_on and start.method != describe_method(flow, settings, params):

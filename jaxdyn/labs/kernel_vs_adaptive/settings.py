@@ -1,12 +1,8 @@
 """What a user may change about the lab."""
 
 import dataclasses
-from dataclasses import field
-from typing import Any
 
-
-def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+from ..base import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,23 +13,23 @@ class Settings:
     negative, because the kernel, and with it the speed, grows like |delta|.
     """
 
-    seeds: int = _setting(64, "seeds for every regime and every claim; the phase picture takes a quarter")
-    samples: int = _setting(10, "points of the square wave on [-1, 1]")
-    periods: float = _setting(1.5, "periods of the square wave")
-    neurons: int = _setting(64, "width of the network")
-    reach: float = _setting(1.2, "at the start the knots are uniform on [-reach, reach]")
-    init_scale: float = _setting(1.0, "multiplies the start of all weights")
-    kernel_delta: float = _setting(-1000.0, "imbalance of the kernel regime")
-    intermediate_delta: float = _setting(-100.0, "imbalance of the intermediate regime")
-    adaptive_delta: float = _setting(3.0, "imbalance of the adaptive regime")
-    scaled_time: float = _setting(2e4, "end time times |delta| where delta is negative")
-    adaptive_time: float = _setting(1000.0, "end time of the adaptive regime")
-    rtol: float = _setting(1e-6, "relative tolerance of the regimes, the phase picture and the limits")
-    phase_scales: tuple[float, ...] = _setting((0.5, 0.7, 1.0, 1.4, 2.0), "init scales of the phase picture")
-    phase_deltas: tuple[float, ...] = _setting((-1000.0, -300.0, -100.0, -30.0, -10.0, -3.0, 3.0), "imbalances of the phase picture")
-    phase_time: float = _setting(1e3, "scaled time of the phase picture")
-    limit_widths: tuple[int, ...] = _setting((32, 128, 512), "widths on the way to the kernel's cubic spline")
-    lazy_multipliers: tuple[float, ...] = _setting((4.0, 16.0, 64.0), "output multipliers of the lazy limit")
+    seeds: int = setting(64, "seeds for every regime and every claim; the phase picture takes a quarter")
+    samples: int = setting(10, "points of the square wave on [-1, 1]")
+    periods: float = setting(1.5, "periods of the square wave")
+    neurons: int = setting(64, "width of the network")
+    reach: float = setting(1.2, "at the start the knots are uniform on [-reach, reach]")
+    init_scale: float = setting(1.0, "multiplies the start of all weights")
+    kernel_delta: float = setting(-1000.0, "imbalance of the kernel regime")
+    intermediate_delta: float = setting(-100.0, "imbalance of the intermediate regime")
+    adaptive_delta: float = setting(3.0, "imbalance of the adaptive regime")
+    scaled_time: float = setting(2e4, "end time times |delta| where delta is negative")
+    adaptive_time: float = setting(1000.0, "end time of the adaptive regime")
+    rtol: float = setting(1e-6, "relative tolerance of the regimes, the phase picture and the limits")
+    phase_scales: tuple[float, ...] = setting((0.5, 0.7, 1.0, 1.4, 2.0), "init scales of the phase picture")
+    phase_deltas: tuple[float, ...] = setting((-1000.0, -300.0, -100.0, -30.0, -10.0, -3.0, 3.0), "imbalances of the phase picture")
+    phase_time: float = setting(1e3, "scaled time of the phase picture")
+    limit_widths: tuple[int, ...] = setting((32, 128, 512), "widths on the way to the kernel's cubic spline")
+    lazy_multipliers: tuple[float, ...] = setting((4.0, 16.0, 64.0), "output multipliers of the lazy limit")
 
     def __post_init__(self):
         """Refuses what cannot run.

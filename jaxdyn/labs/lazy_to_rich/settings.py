@@ -1,12 +1,8 @@
 """What a user may change about the lab."""
 
 import dataclasses
-from dataclasses import field
-from typing import Any
 
-
-def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+from ..base import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,20 +14,20 @@ class Settings:
     u = alpha sqrt(m) (1 + max(0, -delta)), for which the theory predicts one curve.
     """
 
-    seeds: int = _setting(16, "seeds for every cell of the phase diagram")
-    samples: int = _setting(6, "points of the square wave on [-1, 1]")
-    periods: float = _setting(1.5, "periods of the square wave")
-    widths: tuple[int, ...] = _setting((32, 128, 512), "widths, even; the ReLU networks leave out the largest")
-    deltas: tuple[float, ...] = _setting((-100.0, -30.0, -10.0, -3.0, 0.0, 3.0, 10.0), "imbalances of the ReLU networks, 0 among them")
-    coarse: tuple[float, ...] = _setting((1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), "alpha sqrt(m) of the first round, rich to lazy")
-    level: float = _setting(0.3, "the NTK change at which the boundary between lazy and rich is drawn")
-    rounds: int = _setting(2, "rounds of refinement of the boundary after the first")
-    points: int = _setting(5, "new values of alpha in each round between the two that enclose the boundary")
-    reach: float = _setting(1.2, "at the start the knots of the ReLU networks are uniform on [-reach, reach]")
-    steepness: float = _setting(3.0, "standard deviation of a and b at the start of the tanh networks")
-    loss_ratio: float = _setting(1e-4, "training ends when the loss has fallen to this share of its start")
-    scaled_time: float = _setting(3e3, "end time times alpha^2 (tanh) or alpha (ReLU), if the loss has not fallen by then")
-    rtol: float = _setting(1e-5, "relative tolerance")
+    seeds: int = setting(16, "seeds for every cell of the phase diagram")
+    samples: int = setting(6, "points of the square wave on [-1, 1]")
+    periods: float = setting(1.5, "periods of the square wave")
+    widths: tuple[int, ...] = setting((32, 128, 512), "widths, even; the ReLU networks leave out the largest")
+    deltas: tuple[float, ...] = setting((-100.0, -30.0, -10.0, -3.0, 0.0, 3.0, 10.0), "imbalances of the ReLU networks, 0 among them")
+    coarse: tuple[float, ...] = setting((1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0), "alpha sqrt(m) of the first round, rich to lazy")
+    level: float = setting(0.3, "the NTK change at which the boundary between lazy and rich is drawn")
+    rounds: int = setting(2, "rounds of refinement of the boundary after the first")
+    points: int = setting(5, "new values of alpha in each round between the two that enclose the boundary")
+    reach: float = setting(1.2, "at the start the knots of the ReLU networks are uniform on [-reach, reach]")
+    steepness: float = setting(3.0, "standard deviation of a and b at the start of the tanh networks")
+    loss_ratio: float = setting(1e-4, "training ends when the loss has fallen to this share of its start")
+    scaled_time: float = setting(3e3, "end time times alpha^2 (tanh) or alpha (ReLU), if the loss has not fallen by then")
+    rtol: float = setting(1e-5, "relative tolerance")
 
     def __post_init__(self):
         """Refuses what cannot run.

@@ -1,12 +1,8 @@
 """What a user may change about the lab."""
 
 import dataclasses
-from dataclasses import field
-from typing import Any
 
-
-def _setting(default: Any, text: str) -> Any:
-    return field(default=default, metadata={"help": text})
+from ..base import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,16 +13,16 @@ class Settings:
     variance 1/k.
     """
 
-    seeds: int = _setting(1000, "runs of each size")
-    sizes: tuple[int, ...] = _setting((6, 7, 8, 9, 10), "numbers k of neurons and inputs")
-    large: int = _setting(20, "a size at which nearly all runs are spurious")
-    large_seeds: int = _setting(100, "runs of that size")
-    extra: tuple[int, ...] = _setting((8, 10), "sizes that are run again with one student neuron more, among the sizes")
-    spurious: float = _setting(1e-3, "a run is spurious if J ends above this")
-    still: float = _setting(1e-3, "the flow is left for Newton's method once the gradient's norm is below this")
-    rest: float = _setting(1e-9, "a run is at rest once the gradient's norm is below this")
-    end_time: float = _setting(1e5, "end time of lanes that do not come to rest before")
-    rtol: float = _setting(1e-4, "relative tolerance of the flow")
+    seeds: int = setting(1000, "runs of each size")
+    sizes: tuple[int, ...] = setting((6, 7, 8, 9, 10), "numbers k of neurons and inputs")
+    large: int = setting(20, "a size at which nearly all runs are spurious")
+    large_seeds: int = setting(100, "runs of that size")
+    extra: tuple[int, ...] = setting((8, 10), "sizes that are run again with one student neuron more, among the sizes")
+    spurious: float = setting(1e-3, "a run is spurious if J ends above this")
+    still: float = setting(1e-3, "the flow is left for Newton's method once the gradient's norm is below this")
+    rest: float = setting(1e-9, "a run is at rest once the gradient's norm is below this")
+    end_time: float = setting(1e5, "end time of lanes that do not come to rest before")
+    rtol: float = setting(1e-4, "relative tolerance of the flow")
 
     def __post_init__(self):
         """Refuses what cannot run.

@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from ..term import AbstractFieldTerm
 from .collocation import DEGREE, Path, collocate, displaced, weights
 from .linear import LinearPart
 
 
-class KernelTerm(dfx.AbstractTerm):
+class KernelTerm(AbstractFieldTerm):
     """A flow on flat vectors with its linear part.
 
     Attributes:
@@ -22,18 +23,6 @@ class KernelTerm(dfx.AbstractTerm):
 
     field: Callable[[Any, Array, PyTree], Array]
     linear: Callable[[Array, PyTree], LinearPart]
-
-    def vf(self, t: Any, y: Array, args: PyTree) -> Array:
-        """The field."""
-        return self.field(t, y, args)
-
-    def contr(self, t0: Any, t1: Any, **kwargs: Any) -> Array:
-        """The time between."""
-        return t1 - t0
-
-    def prod(self, vf: Array, control: Array) -> Array:
-        """Field times time."""
-        return control * vf
 
 
 class KernelCurve(dfx.AbstractLocalInterpolation):
