@@ -94,7 +94,7 @@ def _gradient(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
 
 
 def _potential(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
-    ratio = found["scales"]["rate"].values / potential_rate(s.dim)
+    ratio = found["scales"]["rate"].transpose("seed", "scale").values / potential_rate(s.dim)
     small = slice(len(SCALES) // 2, None)
     slopes = [np.polyfit(np.log(SCALES[small]), np.log(np.abs(row[small] - 1)), 1)[0] for row in ratio]
     order = _mean(slopes)
