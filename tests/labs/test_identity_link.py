@@ -191,6 +191,12 @@ def test_starts_of_two_phases():
     assert abs(np.sum(first * second)) < 0.5 * np.sum(first**2)
 
 
+def test_pairs_for_the_rate_of_the_potential():
+    start, goal = sweeps._balanced_pair(9, 2)
+    np.testing.assert_allclose(start.sum(axis=0), goal.sum(axis=0), atol=1e-14)
+    np.testing.assert_allclose(np.trace(goal - start), np.sqrt(2), rtol=1e-13)
+
+
 def test_the_vanilla_link_is_the_network_without_identity():
     """Same loss and gradient in u = e + w as a plain population flow, from rows u of the scale that was asked for."""
     target = sweeps.teacher(S)

@@ -9,6 +9,8 @@ from ..base import Lab, LabResult, conduct
 from .claims import make_claims, make_table
 from .figure import draw
 from .settings import Settings as Settings
+from .starts import random_pair as random_pair
+from .starts import two_phase_pair as two_phase_pair
 from .sweeps import run_sweeps
 
 NAME = "identity-link"

@@ -110,7 +110,7 @@ def _potential(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             "1",
             abs(limit[0] - 1) <= 0.01,
             tolerance=0.01,
-            reason="second order in the smallest scale, with room for pairs where g is small",
+            reason="a hundredth; what is left is of second order in the smallest scale",
             unit="-g'/g over that rate, extrapolated to W = 0",
             **more,
         ),

@@ -27,7 +27,7 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
     """
     del claims
     with plot.style():
-        figure, axes = plot.make_figure((18.5, 8.8), [["loss", "distance", "ratio", "strayed"], ["phases", "phases", "potential", "decay"]])
+        figure, axes = plot.make_figure((17.0, 8.6), [["loss", "distance", "ratio", "strayed"], ["phases", "phases", "potential", "decay"]])
         _runs(s, found, axes["loss"], "loss", "L = E[(f − f*)²]")
         axes["loss"].set_title(f"SGD (lines) and flow (dashed), d = {s.dim}")
         axes["loss"].legend(loc="center right", bbox_to_anchor=(1.0, 0.55))
@@ -65,8 +65,10 @@ def _ratio(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     ax.axhline(0, color=plot.INK, linewidth=0.6)
     ax.axhline(CONSTANT, color=plot.INK, linewidth=0.9, linestyle=DASHES, label=f"c = {CONSTANT:g}")
     ax.set(xscale="log", xlabel="time", ylabel="⟨−∇L, W* − W⟩ / |W − W*|²")
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.4 * (high - low), high)  # room for the legend
     ax.set_title("One-point convexity along the flow")
-    ax.legend(loc="upper right")
+    ax.legend(loc="lower right")
 
 
 def _phases(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
@@ -112,7 +114,7 @@ def _strayed(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     for k, column in enumerate(strayed.T):
         ax.plot(rates, column, "o", color=plot.BLUE, markersize=5, alpha=0.6, label=f"identity link, {s.seeds} runs" if k == 0 else None)
     ax.plot(rates, strayed[0].mean() * np.sqrt(rates / rates[0]), color=plot.INK, linewidth=0.9, linestyle=DASHES, label="√(learning rate)")
-    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="largest |W_SGD − W_flow| on the way")
+    ax.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="largest |W − W flow| on the way")
     ax.set_xticks(rates, [f"{rate:g}" for rate in rates])
     ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     ax.set_title("How far SGD strays from the flow")
@@ -128,5 +130,8 @@ def _decay(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
         steps, bound * errors.mean(axis=0)[0] / bound[0], color=plot.INK, linewidth=0.9, linestyle=DASHES, label="log T / T, T = k + k0"
     )
     ax.set(xscale="log", yscale="log", xlabel="k + k0, k the step", ylabel="|W − W*|²")
+    ticks = s.decay_offset * 2.0 ** np.arange(np.ceil(np.log2(steps[-1] / s.decay_offset)))
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
     ax.set_title("SGD's error with falling rates")
     ax.legend(loc="lower left")

@@ -169,11 +169,17 @@ def _scales(s: Settings) -> xr.Dataset:
 
     values, rate = np.empty((s.seeds, len(SCALES))), jax.jit(rate)
     for k in range(s.seeds):
-        pair = np.random.default_rng([s.dim, k, 2]).standard_normal((2, s.dim, s.dim)) / np.sqrt(s.dim)
-        start, goal = pair - pair.mean(axis=1, keepdims=True)
+        start, goal = _balanced_pair(s.dim, k)
         for column, scale in enumerate(SCALES):
             values[k, column] = float(rate(jnp.asarray(scale * goal), jnp.asarray(scale * start)))
     return xr.Dataset({"rate": (("seed", "scale"), values)}, {"scale": SCALES})
+
+
+def _balanced_pair(dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gaussian W and W* with sums of neurons 0, and tr(W* - W), which g is to first order, of its usual size, sqrt 2, by a small shift."""
+    pair = np.random.default_rng([dim, seed, 2]).standard_normal((2, dim, dim)) / np.sqrt(dim)
+    start, goal = pair - pair.mean(axis=1, keepdims=True)
+    return start, goal + (np.sqrt(2) - np.trace(goal - start)) / (dim - 1) * (np.eye(dim) - 1 / dim)
 
 
 def potential_rate(dim: int) -> float:
