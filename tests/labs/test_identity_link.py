@@ -8,7 +8,7 @@ import xarray as xr
 
 import jaxdyn as jd
 from jaxdyn.labs import identity_link
-from jaxdyn.labs.identity_link import claims, figure, starts, sweeps
+from jaxdyn.labs.identity_link import claims, figure, starts, sweeps, trajectories
 
 S = identity_link.Settings(dim=4, starts=6, phase_dim=5, phase_small=4)
 NAMES = {
@@ -174,7 +174,7 @@ def test_figure_and_table_of_the_data(tmp_path):
     found = ideal()
     figure.draw(S, found, [], [str(tmp_path / "a.png")])
     assert (tmp_path / "a.png").stat().st_size > 10_000
-    rows = claims.make_table(S, found, [])
+    rows = trajectories.make_table(S, found, [])
     assert [row["run"] for row in rows[2:6]] == ["SGD 0.001, vanilla", "SGD 0.001, identity", "SGD 0.002, identity", "SGD 0.004, identity"]
     np.testing.assert_allclose(rows[0]["L"], 0.1 * np.exp(-0.2 * 30) + 1e-6)
 

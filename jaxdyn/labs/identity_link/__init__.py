@@ -6,12 +6,13 @@ Li & Yuan 2017 (arXiv 1705.09886).
 from pathlib import Path
 
 from ..base import Lab, LabResult, conduct
-from .claims import make_claims, make_table
+from .claims import make_claims
 from .figure import draw
 from .settings import Settings as Settings
 from .starts import random_pair as random_pair
 from .starts import two_phase_pair as two_phase_pair
 from .sweeps import run_sweeps
+from .trajectories import make_table
 
 NAME = "identity-link"
 

@@ -8,9 +8,10 @@ import xarray as xr
 
 from ... import plot
 from ..base import Claim
-from .claims import CONSTANT, decay_steps, deviations, turns
+from .claims import CONSTANT
 from .settings import TURN, Settings
 from .sweeps import LINKS, SCALES, potential_rate
+from .trajectories import decay_steps, deviations, turns
 
 COLOURS = {"identity": plot.BLUE, "vanilla": plot.ORANGE}
 DASHES = (0, (2, 2))
