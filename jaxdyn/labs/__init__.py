@@ -1,5 +1,6 @@
 """One lab a paper: the sweep, the figure and the claims."""
 
+from . import identity_link as identity_link
 from . import kernel_vs_adaptive as kernel_vs_adaptive
 from . import lazy_to_rich as lazy_to_rich
 from . import spurious_minima as spurious_minima
@@ -9,5 +10,5 @@ from .base import LabResult as LabResult
 from .base import read_claims as read_claims
 from .base import read_lab_file as read_lab_file
 
-LABS: dict[str, Lab] = {lab.name: lab for lab in (kernel_vs_adaptive.LAB, lazy_to_rich.LAB, spurious_minima.LAB)}
+LABS: dict[str, Lab] = {lab.name: lab for lab in (identity_link.LAB, kernel_vs_adaptive.LAB, lazy_to_rich.LAB, spurious_minima.LAB)}
 """The labs by the name that the command line takes."""

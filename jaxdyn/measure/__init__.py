@@ -20,6 +20,7 @@ from .hessian import hessian as hessian
 from .hessian import hessian_density as hessian_density
 from .hessian import hessian_ends as hessian_ends
 from .hessian import hessian_spectrum as hessian_spectrum
+from .identity_link import potential as potential
 from .infinite import InfiniteKernels as InfiniteKernels
 from .infinite import infinite_kernels as infinite_kernels
 from .isotropy import Isotropy as Isotropy
@@ -41,6 +42,8 @@ from .linearisation import function_distance_to_linearisation as function_distan
 from .linearisation import parameter_distance_to_linearisation as parameter_distance_to_linearisation
 from .matching import NeuronMatch as NeuronMatch
 from .matching import match_neurons as match_neurons
+from .one_point import OnePointConvexity as OnePointConvexity
+from .one_point import one_point_convexity as one_point_convexity
 from .parameters import parameter_distance as parameter_distance
 from .parameters import parameter_norm as parameter_norm
 from .rank import stable_rank as stable_rank
