@@ -71,8 +71,8 @@ def cross_term(theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
     $$\sum_k L_{12}(\theta_k, \phi) = 0, \qquad
       L_{12}(\theta, \phi) = \Phi(\theta) - \frac{\Phi(\phi) g(\theta) + \pi g(\phi - \theta)}{g(\phi)}.$$
 
-    It is 0 for a teacher along either student; where it has one sign inside the cone of the students and the other outside, teachers that are all
-    inside or all outside leave a sum that is not 0.
+    It is 0 for a teacher along either student. Where it has one sign inside the cone of the students and the other outside, teachers that
+    are all inside or all outside leave a sum that is not 0.
 
     Args:
         theta: angles of the teacher.

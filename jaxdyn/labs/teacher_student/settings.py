@@ -12,9 +12,9 @@ class Settings:
     Student and teacher are sums of K ReLU neurons, the teacher's vectors orthonormal, on K inputs unless said otherwise.
     """
 
-    seeds: int = setting(200, "runs from each level of noise, and of each number of neurons")
+    seeds: int = setting(100, "runs from each level of noise, and of each number of neurons")
     sizes: tuple[int, ...] = setting((2, 5, 10), "numbers K of neurons")
-    starts: int = setting(2000, "starts of one neuron in each ball")
+    starts: int = setting(1000, "starts of one neuron in each ball")
     dims: tuple[int, ...] = setting((2, 5, 20), "numbers d of inputs of one neuron")
     radii: tuple[float, ...] = setting((0.25, 0.5, 1.0), "eps: starts are uniform in the ball of radius eps sqrt(2 pi/(d+1)) |w*|")
     samples: tuple[int, ...] = setting((100, 1000, 10000, 100000), "numbers of samples for which the gradient is compared to its formula")
@@ -22,13 +22,13 @@ class Settings:
     angles: int = setting(12, "angles to the teacher at which the gradient is compared, from 0 to pi")
     start: float = setting(1e-3, "the part of the teacher that students start with")
     distances: tuple[float, ...] = setting((1e-1, 1e-2, 1e-4, 1e-6, 1e-8, 1e-10), "distances x - y from the diagonal at the start")
-    noises: tuple[float, ...] = setting((1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 1.0), "standard deviations of the noise at the start")
+    noises: tuple[float, ...] = setting((1e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 1e-1, 0.3), "standard deviations of the noise at the start")
     weight_ratio: float = setting(4.0, "largest over smallest output weight, where they differ")
     grid: int = setting(400, "angles a side of the grid on which the sign of L_12 is looked at")
     out_of_plane: int = setting(64, "starts from which critical points out of the teachers' plane are looked for")
     extra_dim: int = setting(3, "inputs beyond the plane of two teachers there, at least 2")
     extra_seeds: int = setting(16, "runs with two students and one teacher")
-    extra_time: float = setting(1e4, "how long they are followed")
+    extra_time: float = setting(3e3, "how long they are followed")
     rtol: float = setting(1e-8, "relative tolerance; that of the runs with noise is a hundred times as large")
 
     def __post_init__(self):
@@ -37,7 +37,16 @@ class Settings:
         Raises:
             ValueError: in a sentence that names the mend.
         """
-        for name, least in {"seeds": 2, "starts": 10, "repeats": 2, "angles": 3, "grid": 10, "out_of_plane": 1, "extra_dim": 2, "extra_seeds": 1}.items():
+        for name, least in {
+            "seeds": 2,
+            "starts": 10,
+            "repeats": 2,
+            "angles": 3,
+            "grid": 10,
+            "out_of_plane": 1,
+            "extra_dim": 2,
+            "extra_seeds": 1,
+        }.items():
             if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be an integer of at least {least}.")
         for name, least in {"sizes": 2, "dims": 2, "samples": 10}.items():

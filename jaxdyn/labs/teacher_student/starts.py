@@ -1,5 +1,8 @@
 """The lab's flows: those of the package, each with the starts of an experiment as settings that a sweep can vary."""
 
+from typing import Any
+
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -12,7 +15,7 @@ from ..._types import Params, as_leaf
 class _From(flows.AbstractFlow):
     """A flow whose start is said by a subclass."""
 
-    flow: flows.AbstractFlow
+    flow: eqx.AbstractVar[Any]
 
     @property
     def convention(self) -> str:
@@ -46,6 +49,7 @@ class BallStart(_From):
         radius: of the ball.
     """
 
+    flow: flows.AbstractFlow
     dim: Float[Array, ""]
     radius: Float[Array, ""]
 
@@ -69,6 +73,7 @@ class PlaneStart(_From):
         y: of the start.
     """
 
+    flow: flows.AbstractFlow
     x: Float[Array, ""]
     y: Float[Array, ""]
 
@@ -82,42 +87,69 @@ class PlaneStart(_From):
 
 
 class NoisyStart(_From):
-    """As many students as teachers, from a small part of the teachers' vectors and noise.
+    """As many students as teachers, from a small part of the teachers' vectors and noise; output weights that stay, the same for both.
 
     Attributes:
-        flow: of K students whose output weights are the teachers' and stay.
+        flow: of K students towards K teachers whose output weights are 1.
         part: of the teacher's inner vectors that each student starts with.
         noise: standard deviation of each entry's.
+        ratio: the last output weight over the first; they are a geometric row, its middle at 1.
     """
 
     flow: flows.PopulationFlow
     part: Float[Array, ""]
     noise: Float[Array, ""]
+    ratio: Float[Array, ""]
 
-    def __init__(self, flow: flows.PopulationFlow, part: ArrayLike = 1e-3, noise: ArrayLike = 0.0):
+    def __init__(self, flow: flows.PopulationFlow, part: ArrayLike = 1e-3, noise: ArrayLike = 0.0, ratio: ArrayLike = 1.0):
         """See the class."""
-        self.flow, self.part, self.noise = flow, as_leaf(part), as_leaf(noise)
+        self.flow, self.part, self.noise, self.ratio = flow, as_leaf(part), as_leaf(noise), as_leaf(ratio)
+
+    @property
+    def weighted(self) -> flows.PopulationFlow:
+        """The flow with the output weights of both."""
+        return eqx.tree_at(lambda flow: flow.teacher["c"], self.flow, self._weights())
+
+    def _weights(self) -> Array:
+        k = self.flow.model.width
+        return self.ratio ** (jnp.arange(k) / (k - 1) - 0.5)
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Each student near its teacher's direction, with its output weight."""
-        teacher = self.flow.teacher
-        return {"a": self.part * teacher["a"] + self.noise * jr.normal(key, teacher["a"].shape), "c": teacher["c"]}
+        inner = self.flow.teacher["a"]
+        return {"a": self.part * inner + self.noise * jr.normal(key, inner.shape), "c": self._weights()}
+
+    def loss(self, y: Params) -> Float[Array, ""]:
+        """Half the expected squared error."""
+        return self.weighted.loss(y)
+
+    def vector_field(self, t: Float[Array, ""], y: Params, args: object = None) -> Params:
+        """The velocity of the students' inner vectors.
+
+        Args:
+            t: time, unused.
+            y: the parameters.
+            args: unused.
+
+        Returns:
+            A dictionary like `y`.
+        """
+        return self.weighted.vector_field(t, y, args)
 
 
-def make_flow(students: int, teachers: int, dim: int, weights: np.ndarray | None = None) -> flows.PopulationFlow:
+def make_flow(students: int, teachers: int, dim: int) -> flows.PopulationFlow:
     """Students whose output weights stay, towards orthonormal teachers.
 
     Args:
         students: how many.
         teachers: how many, at most `dim`.
         dim: the number of inputs.
-        weights: the teachers' output weights, 1 by default.
 
     Returns:
         The flow; its own starts have entries of variance 1/dim and output weights 1.
     """
     model = models.TwoLayer(students, dim, False, "relu", "one", "a", committee=True, init_scale=1 / np.sqrt(dim))
-    return flows.PopulationFlow(model, {"a": np.eye(dim)[:teachers], "c": np.ones(teachers) if weights is None else weights})
+    return flows.PopulationFlow(model, np.eye(dim)[:teachers])
 
 
 def on_plane(number: int, x: ArrayLike, y: ArrayLike) -> Params:

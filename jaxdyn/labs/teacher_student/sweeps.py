@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -11,9 +12,8 @@ import xarray as xr
 from scipy.interpolate import CubicSpline
 
 from ... import measure
-from ...ensemble import sweep
-from ...solve import GradientNormBelow, polish, solve
-from ...ensemble import polish_lanes
+from ...ensemble import polish_lanes, sweep
+from ...solve import GradientNormBelow, solve
 from .gradients import formula_against_samples, signs_of_cross_term
 from .settings import Settings
 from .starts import BallStart, NoisyStart, PlaneStart, make_flow, on_plane, saddle_of
@@ -21,10 +21,17 @@ from .starts import BallStart, NoisyStart, PlaneStart, make_flow, on_plane, sadd
 NEAR = 1e-2
 """Students have arrived at their teachers once (x - 1)^2 + (K - 1) y^2 is below this."""
 DETOUR = 20.0
-"""How long the runs off the diagonal are followed."""
+"""How long runs off the diagonal are followed, beyond the delay that is expected."""
 BESIDE = 0.1
 """Where the runs begin that measure the delay: x + y is twice this."""
-FINE = np.linspace(0.0, DETOUR, 2001)
+EXTRA_DIM = 3
+"""Inputs of two students and one teacher."""
+ZERO = 1e-7
+"""Eigenvalues of a Hessian below this share of the largest are zero."""
+RECOVERED = 1e-2
+"""A run has recovered the teacher if no weight is farther away than this, up to the order of the neurons."""
+MOST_STEPS = 5000
+"""Ten times what a run with noise takes; where a neuron's length nearly reaches 0 its direction is stiff."""
 
 
 def theta(flow: Any, t: Any, y: Any) -> Any:
@@ -32,13 +39,18 @@ def theta(flow: Any, t: Any, y: Any) -> Any:
     return y["theta"]
 
 
+def length(flow: Any, t: Any, y: Any) -> Any:
+    """The length of one neuron."""
+    return y["r"]
+
+
 def abscissa(flow: Any, t: Any, y: Any) -> Any:
-    """x of the invariant plane."""
+    """The coordinate x of the invariant plane."""
     return y["x"]
 
 
 def ordinate(flow: Any, t: Any, y: Any) -> Any:
-    """y of the invariant plane."""
+    """The coordinate y of the invariant plane."""
     return y["y"]
 
 
@@ -52,86 +64,62 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         progress: whether to draw bars.
 
     Returns:
-        Datasets by name: `ball` (one neuron), `formula`, `signs` (of L_12), `path`, `diagonal` and `delay` (in the plane), `plane` (full flow
-        against the plane's, and the saddle), `noise-K`, `weights-K` (recovery), `out` (critical points out of the plane), `extra`.
+        Datasets by name: `ball`, one neuron; `formula`, the gradient against samples; `signs`, of L_12; `plane`, runs in the invariant
+        plane; `full`, the plane and its saddle in the population flow; `noise-K`, recovery; `out`, critical points out of the teachers' plane;
+        `extra`, two students and one teacher.
     """
 
     def swept(name: str, flow: Any, seeds: int, **how: Any) -> xr.Dataset:
         bar = f"{name:9s}" if progress else False
         return sweep(flow, seeds, out=store, group=name, width=width, progress=bar, **({"rtol": s.rtol, "record": 2} | how))
 
-    watch = {"abscissa": abscissa, "ordinate": ordinate}
-    numbers = ("flow.number", "x", "y")
-    balls = [(float(d), eps * np.sqrt(2 * np.pi / (d + 1))) for d in s.dims for eps in s.radii]
+    cells = [(d, eps) for d in s.dims for eps in s.radii]
+    balls = [(float(d), eps * np.sqrt(2 * np.pi / (d + 1))) for d, eps in cells]
+    how = {"t1": 1e3, "observe": {"theta": theta, "r": length}, "record": 50, "stop": GradientNormBelow(1e-8)}
+    ball = swept("ball", BallStart(), s.starts, over={("dim", "radius"): balls}, **how)
+    rows = plane_runs(s)
+    end = DETOUR + max(-np.log(distance) / unstable_rate(k) for _, k, distance, _, _ in rows if distance)
+    how = {"t1": end, "observe": {"abscissa": abscissa, "ordinate": ordinate}, "record": np.linspace(0.0, end, 4001)}
+    plane = swept("plane", PlaneStart(), 1, over={("flow.number", "x", "y"): [(k, x, y) for _, k, _, x, y in rows]}, **how).isel(seed=0)
     found = {
-        "ball": swept(
-            "ball",
-            BallStart(),
-            s.starts,
-            over={("dim", "radius"): balls},
-            t1=1e3,
-            observe={"theta": theta},
-            record=50,
-            stop=GradientNormBelow(1e-8),
-        ),
+        "ball": _with_coordinates(ball, {"d": [d for d, _ in cells], "eps": [eps for _, eps in cells]}),
         "formula": formula_against_samples(s),
         "signs": signs_of_cross_term(s),
-        "path": swept("path", PlaneStart(), 1, over={numbers: [(k, s.start, 0.0) for k in s.sizes]}, t1=DETOUR, observe=watch, record=FINE),
-        "diagonal": swept(
-            "diagonal",
-            PlaneStart(),
-            1,
-            over={numbers: [(k, x, x) for k in s.sizes for x in (s.start, 1.0)]},
-            t1=200.0,
-            observe=watch,
-            record=np.linspace(0.0, 200.0, 201),
-        ),
+        "plane": _with_coordinates(plane, dict(zip(("kind", "K", "distance"), zip(*(row[:3] for row in rows), strict=True), strict=True))),
+        "full": _in_the_full_flow(s),
     }
-    rates = {k: unstable_rate(k) for k in s.sizes}
-    rows = [(k, BESIDE + d / 2, BESIDE - d / 2, DETOUR + np.log(1 / d) / rates[k]) for k in s.sizes for d in s.distances]
-    end = max(row[-1] for row in rows)
-    found["delay"] = swept(
-        "delay",
-        PlaneStart(),
-        1,
-        over={numbers: [row[:-1] for row in rows]},
-        t1=end,
-        observe=watch,
-        record=np.linspace(0.0, end, 4001),
-    )
-    found["plane"] = _in_the_full_flow(s)
+    levels = [(noise, 1.0) for noise in s.noises] + [(s.noises[0], s.weight_ratio)]
+    how = {"t1": 1e4, "rtol": 100 * s.rtol, "stop": GradientNormBelow(1e-5), "max_steps": MOST_STEPS}
     for k in s.sizes:
-        for name, weights, noises in (("noise", np.ones(k), s.noises), ("weights", spread_weights(s, k), s.noises[:1])):
-            flow = NoisyStart(make_flow(k, k, k, weights), s.start)
-            ds = swept(
-                f"{name}-{k}",
-                flow,
-                s.seeds,
-                over={"noise": list(noises)},
-                t1=1e4,
-                rtol=100 * s.rtol,
-                stop=GradientNormBelow(1e-5),
-            )
-            found[f"{name}-{k}"] = _recovered(k, ds)
+        ds = swept(f"noise-{k}", NoisyStart(make_flow(k, k, k), s.start), s.seeds, over={("noise", "ratio"): levels}, **how)
+        found[f"noise-{k}"] = _recovered(k, _with_coordinates(ds, dict(zip(("noise", "ratio"), zip(*levels, strict=True), strict=True))))
     found["out"] = _out_of_plane(s)
-    extra = make_flow(2, 1, 3)
     times = np.concatenate([[0.0], np.geomspace(1.0, s.extra_time, 41)])
-    observe = {"loss": measure.loss, "gradient_norm": measure.gradient_norm}
-    found["extra"] = swept("extra", extra, s.extra_seeds, t1=s.extra_time, record=times, observe=observe)
+    how = {"t1": s.extra_time, "record": times, "observe": {"loss": measure.loss, "gradient_norm": measure.gradient_norm}}
+    found["extra"] = _with_hessians(swept("extra", make_flow(2, 1, EXTRA_DIM), s.extra_seeds, **how))
     return found
 
 
-def spread_weights(s: Settings, k: int) -> np.ndarray:
-    """Output weights that differ: a geometric row, its middle at 1.
+def plane_runs(s: Settings) -> list[tuple[str, int, float, float, float]]:
+    """The runs in the invariant plane.
 
     Args:
         s: the settings.
-        k: how many.
 
     Returns:
-        The weights.
+        For each its kind, K, the distance from the diagonal at the start where that is varied (else 0), and the start's x and y.
     """
-    return s.weight_ratio ** (np.arange(k) / (k - 1) - 0.5)
+    rows = [("path", k, 0.0, s.start, 0.0) for k in s.sizes]
+    rows += [("diagonal", k, 0.0, x, x) for k in s.sizes for x in (s.start, 1.0)]
+    return rows + [("delay", k, one, BESIDE + one / 2, BESIDE - one / 2) for k in s.sizes for one in s.distances]
+
+
+def _with_coordinates(ds: xr.Dataset, columns: dict[str, Any]) -> xr.Dataset:
+    """A sweep over cells, with these for the grid's own coordinates."""
+    (first,) = (dim for dim in ds["outcome"].dims if dim != "seed")
+    plain = ds.rename({first: "cell"}).reset_coords(drop=True)
+    plain = plain.drop_vars([name for name in plain.coords if name not in ("seed", "time")])
+    return plain.assign_coords({name: ("cell", list(values)) for name, values in columns.items()})
 
 
 def plane_jacobian(number: int, x: float, y: float) -> np.ndarray:
@@ -181,74 +169,86 @@ def arrival(number: float, times: np.ndarray, x: np.ndarray, y: np.ndarray) -> f
     return float(roots[0])
 
 
+@eqx.filter_jit
+def _look(flow: Any, params: Any, tolerance: float) -> tuple[measure.CriticalPoint, Any]:
+    """The kind of a point, and its gradient's norm."""
+    t = jnp.zeros(())
+    return measure.critical_point(flow, t, params, tolerance), measure.gradient_norm(flow, t, params)
+
+
 def _in_the_full_flow(s: Settings) -> xr.Dataset:
     """The plane within the population flow: how far the two flows are apart, and what the saddle is in each."""
     times = np.linspace(0.0, DETOUR, 41)
     rows = []
     for k in s.sizes:
-        flow = make_flow(k, k, k)
-        full = solve(flow, on_plane(k, s.start, 0.0), DETOUR, record=times, rtol=s.rtol).states["a"]
-        plane = solve(PlaneStart(k), {"x": jnp.asarray(s.start), "y": jnp.zeros(())}, DETOUR, record=times, rtol=s.rtol).states
-        expected = plane["y"][:, None, None] + (plane["x"] - plane["y"])[:, None, None] * jnp.eye(k)
-        own = jnp.diagonal(full, axis1=1, axis2=2)
-        x, y = own.mean(1), (full.sum((1, 2)) - own.sum(1)) / (k * (k - 1))
-        off = full - (y[:, None, None] + (x - y)[:, None, None] * jnp.eye(k))
+        flow, start = make_flow(k, k, k), PlaneStart(k, s.start)
+        full = np.asarray(solve(flow, on_plane(k, s.start, 0.0), DETOUR, record=times, rtol=s.rtol).states["a"])
+        plane = solve(start, start.init(jr.key(0)), DETOUR, record=times, rtol=s.rtol).states
+        expected = np.stack([on_plane(k, x, y)["a"] for x, y in zip(plane["x"], plane["y"], strict=True)])
+        own = full.trace(axis1=1, axis2=2)
+        x, y = own / k, (full.sum((1, 2)) - own) / (k * (k - 1))
+        nearest = np.stack([on_plane(k, *pair)["a"] for pair in zip(x, y, strict=True)])
         place = float(saddle_of(k))
-        point = on_plane(k, place, place)
-        kind = measure.critical_point(flow, jnp.zeros(()), point)
-        # from nearby, off the diagonal and off the plane, and back
-        nudged = {"a": point["a"] + 1e-3 * jr.normal(jr.key(k), point["a"].shape), "c": point["c"]}
+        kind, norm = _look(flow, on_plane(k, place, place), ZERO)
         slopes = np.sort(np.linalg.eigvals(plane_jacobian(k, place, place)).real)
         rows.append({
-            "apart": float(jnp.max(jnp.abs(full - expected))),
-            "off_plane": float(jnp.max(jnp.abs(off))),
-            "gradient_norm": float(measure.gradient_norm(flow, jnp.zeros(()), point)),
+            "apart": np.abs(full - expected).max(),
+            "off_plane": np.abs(full - nearest).max(),
+            "gradient_norm": float(norm),
             "index": int(kind.index),
             "flat": int(kind.dimension),
-            "gap": float(kind.gap),
-            "lowest": float(kind.eigenvalues[0]),
-            "stable": float(slopes[0]),
-            "unstable": float(slopes[1]),
-            "leaves_to": float(polish(flow, nudged).loss),
+            "stable": slopes[0],
+            "unstable": slopes[1],
         })
     return xr.Dataset({name: ("K", [row[name] for row in rows]) for name in rows[0]}, {"K": list(s.sizes)})
 
 
 def _recovered(k: int, ds: xr.Dataset) -> xr.Dataset:
     """Which runs ended at a permutation of the teacher, and at the identity."""
-    students = ds["params"].values[..., : k * k].reshape(*ds["params"].shape[:-1], k, k)
-    flat = students.reshape(-1, k, k)
-    size = np.isfinite(flat).all((1, 2))
-    matches = [measure.match_neurons(one, np.eye(k), by="distance") if good else None for one, good in zip(flat, size, strict=True)]
-    far = [np.nan if m is None else np.abs(one[m.permutation] - np.eye(k)).max() for one, m in zip(flat, matches, strict=True)]
-    same = [m is not None and bool((m.permutation == np.arange(k)).all()) for m in matches]
-    shape, dims = students.shape[:-2], ds["loss_end"].dims
+    shape, dims = ds["outcome"].shape, ds["outcome"].dims
+    students = ds["params"].values[..., : k * k].reshape(-1, k, k)
+    orders = [measure.match_neurons(one, np.eye(k), by="distance").permutation for one in students]
+    far = np.asarray([np.abs(one[order] - np.eye(k)).max() for one, order in zip(students, orders, strict=True)]).reshape(shape)
+    same = np.asarray([(order == np.arange(k)).all() for order in orders]).reshape(shape)
     plain = ds[["loss_end", "outcome", "t_end", "num_accepted_steps"]]
-    return plain.assign(distance=(dims, np.reshape(far, shape)), identity=(dims, np.reshape(same, shape)))
+    return plain.assign(recovered=(dims, far < RECOVERED), identity=(dims, same & (far < RECOVERED)))
 
 
 def _out_of_plane(s: Settings) -> xr.Dataset:
     """Critical points of two students, looked for from starts out of the plane of two teachers, and their Hessians."""
-    dim = 2 + s.extra_dim
-    flow = make_flow(2, 2, dim)
+    flow = make_flow(2, 2, 2 + s.extra_dim)
     starts = jax.vmap(flow.init)(jr.split(jr.key(1), s.out_of_plane))
-    points = polish_lanes(flow, starts, tolerance=1e-11, max_steps=400, saddles=True, method="eigen", batch=16)
-    kinds = jax.lax.map(lambda params: measure.critical_point(flow, jnp.zeros(()), params, 1e-7), points.params)
+    points = polish_lanes(flow, starts, tolerance=1e-11, max_steps=200, saddles=True, method="eigen", batch=16)
     students = points.params["a"]
+    kinds, _ = jax.lax.map(lambda params: _look(flow, params, ZERO), points.params)
     turn = jnp.linalg.qr(jr.normal(jr.key(2), (s.extra_dim, s.extra_dim)))[0]
-    turned = {"a": students.at[:, :, 2:].set(students[:, :, 2:] @ turn), "c": points.params["c"]}
-    norms = jax.vmap(lambda params: measure.gradient_norm(flow, jnp.zeros(()), params))(turned)
-    outer = np.linalg.svd(np.asarray(students[:, :, 2:]), compute_uv=False)
+    turned = points.params | {"a": students.at[:, :, 2:].set(students[:, :, 2:] @ turn)}
     columns = {
         "loss": points.loss,
         "gradient_norm": points.gradient_norm,
         "converged": points.converged,
         "index": kinds.index,
         "flat": kinds.dimension,
-        "gap": kinds.gap,
-        "turned": norms,
-        "moved": jnp.max(jnp.abs(turned["a"] - students), axis=(1, 2)),
-        "shortest": jnp.min(jnp.linalg.norm(students, axis=2), axis=1),
+        "turned": jax.lax.map(lambda params: _look(flow, params, ZERO)[1], turned),
+        "moved": jnp.linalg.norm(turned["a"] - students, axis=(1, 2)),
     }
     ds = xr.Dataset({name: ("start", np.asarray(column)) for name, column in columns.items()})
+    outer = np.linalg.svd(np.asarray(students[:, :, 2:]), compute_uv=False)
     return ds.assign(outer=(("start", "rank"), outer), student=(("start", "neuron", "dim"), np.asarray(students)))
+
+
+def _with_hessians(ds: xr.Dataset) -> xr.Dataset:
+    """The number of zero eigenvalues at the points of the teacher's line next to the ends."""
+    ends = ds["params"].values[:, : 2 * EXTRA_DIM].reshape(-1, 2, EXTRA_DIM)
+    line = np.zeros_like(ends)
+    line[:, 0, 0] = ends[:, 0, 0] / ends[:, :, 0].sum(1)
+    line[:, 1, 0] = 1 - line[:, 0, 0]
+    flow = make_flow(2, 1, EXTRA_DIM)
+    kinds, norms = jax.lax.map(lambda a: _look(flow, {"a": a, "c": jnp.ones(2)}, ZERO), jnp.asarray(line))
+    columns = {
+        "flat": kinds.dimension,
+        "index": kinds.index,
+        "limit_gradient_norm": norms,
+        "to_limit": np.linalg.norm(ends - line, axis=(1, 2)),
+    }
+    return ds[["loss", "gradient_norm", "outcome", "t_end"]].assign({name: ("seed", np.asarray(value)) for name, value in columns.items()})
