@@ -136,7 +136,7 @@ def _out_of_plane(s: Settings, ds: xr.Dataset) -> list[Claim]:
         make_claim(
             "out-of-plane",
             f"{TIAN}, critical points",
-            "critical points out of the teachers' plane are never isolated: the Hessian has the zero eigenvalues of rotations about the plane",
+            "out of the teachers' plane critical points are never isolated: rotations about it give the Hessian zero eigenvalues",
             float(spare.min()) if count else np.nan,
             ">= 0",
             count > 0 and spare.min() >= 0,
@@ -204,7 +204,7 @@ def _extra(s: Settings, ds: xr.Dataset) -> list[Claim]:
         make_claim(
             "extra-hessian",
             DERIVED,
-            "where it tends to the Hessian is singular: with both students along the teacher, moving one against the other costs nothing to second order",
+            "the Hessian is singular where it tends to: students along the teacher may move against each other at no cost",
             float(np.min(flat)),
             f"{dim}",
             bool((flat == dim).all() and (ds["index"] == 0).all()),

@@ -18,6 +18,7 @@ DIGITS = {2: 0.5e-2, 5: 0.5e-3}
 SMALL = 1e-3
 """Distances from the diagonal up to which the delay is that of the linear flow at the saddle."""
 KNOWN_START = 1e-3
+"""Where these runs begin."""
 
 
 def runs_of(found: dict[str, xr.Dataset], kind: str, k: int) -> xr.Dataset:
@@ -75,7 +76,7 @@ def claims_of_the_plane(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim
     Returns:
         The claims.
     """
-    return [*_reduction(s, found), *_saddle(s, found), *_detour(s, found), *_delay(s, found), _signs(s, found["signs"])]
+    return [*_reduction(s, found), *_saddle(s, found), *detours(s, found), *delays(s, found), _signs(s, found["signs"])]
 
 
 def _reduction(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
@@ -197,14 +198,20 @@ def _saddle(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     ]
 
 
-def _detour(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+def detours(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+    """The claims about the detour from (1e-3, 0); none for other starts and other K than the known ones.
+
+    Args:
+        s: the settings.
+        found: the runs; `plane` is looked at.
+
+    Returns:
+        The claims.
+    """
     claims = []
-    for k in s.sizes:
+    for k in (k for k in s.sizes if k in ARRIVALS and s.start == KNOWN_START):
         way = runs_of(found, "path", k)
-        known = s.start == KNOWN_START and k in ARRIVALS
         time, largest = float(arrivals(found, "path", k)[0]), float(way["ordinate"].max())
-        if not known:
-            continue
         claims += [
             make_claim(
                 f"arrival-{k}",
@@ -234,7 +241,16 @@ def _detour(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     return claims
 
 
-def _delay(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+def delays(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
+    """The claims about the delay, one a K.
+
+    Args:
+        s: the settings.
+        found: the runs; `plane` is looked at.
+
+    Returns:
+        The claims.
+    """
     claims = []
     for k in s.sizes:
         (measured, error), expected = delay_slope(found, k), 1 / unstable_rate(k)
@@ -252,7 +268,7 @@ def _delay(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
                 tolerance=allowed,
                 reason="the largest distance that is fitted, relative, or three standard errors of the fit",
                 seeds=int((np.asarray(s.distances) <= SMALL).sum()),
-                unit=f"slope of the time against log(1/distance), distances from {max(d for d in s.distances if d <= SMALL):g} to {s.distances[-1]:g}",
+                unit=f"slope of the time against log(1/distance), down to {s.distances[-1]:g}",
             )
         )
     return claims
@@ -263,7 +279,7 @@ def _signs(s: Settings, ds: xr.Dataset) -> Claim:
     return make_claim(
         "cross-term",
         f"{TIAN}, critical points in the plane; L_12 is our reconstruction",
-        "L_12 is negative for a teacher inside the cone of two students and positive outside: with both teachers inside, or both outside, they are not critical",
+        "two students with both teachers inside their cone, or both outside, are not critical: L_12 < 0 inside and > 0 outside",
         wrong,
         "0",
         wrong == 0,

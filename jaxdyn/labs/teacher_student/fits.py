@@ -6,7 +6,7 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import betainc
 
-from ..base import Claim, verdict
+from ..base import Claim, Verdict, verdict
 
 LAB = "teacher-student"
 TIAN = "Tian 2017, arXiv 1703.00560"
@@ -28,9 +28,9 @@ def make_claim(name: str, paper: str, statement: str, measured: float, expected:
     Returns:
         The claim.
     """
-    said = judged if isinstance(judged, str) else verdict(judged)
     words: dict[str, Any] = {"uncertainty": 0.0} | more
-    found = said if np.isfinite(measured) else "not tested"
+    said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
+    found: Verdict = said if np.isfinite(measured) else "not tested"
     return Claim(id=f"{LAB}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
 
 

@@ -65,8 +65,8 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
 
     Returns:
         Datasets by name: `ball`, one neuron; `formula`, the gradient against samples; `signs`, of L_12; `plane`, runs in the invariant
-        plane; `full`, the plane and its saddle in the population flow; `noise-K`, recovery; `out`, critical points out of the teachers' plane;
-        `extra`, two students and one teacher.
+        plane; `full`, the plane and its saddle in the population flow; `noise-K`, recovery; `out`, critical points out of the teachers'
+        plane; `extra`, two students and one teacher.
     """
 
     def swept(name: str, flow: Any, seeds: int, **how: Any) -> xr.Dataset:
