@@ -1,6 +1,5 @@
 """The claims of the lab, and its table."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -35,30 +34,35 @@ def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]
         found: the runs.
 
     Returns:
-        Rows with what was run, how many runs, a number and what it is, and how many runs came to no end.
+        Rows with what was run, how many runs, two numbers and what they are, and how many runs came to no end.
     """
     rows = []
 
-    def add(run: str, runs: int, what: str, value: float, unfinished: int = 0) -> None:
-        rows.append({"run": run, "runs": runs, "what": what, "value": value, "unfinished": unfinished})
+    def add(run: str, runs: int, what: str, first: float, second: float, unfinished: int = 0) -> None:
+        rows.append({"run": run, "runs": runs, "numbers": what, "first": first, "second": second, "unfinished": unfinished})
+
+    def unfinished(ds: xr.Dataset, cell: int) -> int:
+        return int((ds["outcome"].isel(cell=cell) != int(Outcome.converged)).sum())
 
     ball = found["ball"]
     converged, counted = shares(ball)
     for cell, (d, eps) in enumerate(zip(ball["d"].values, ball["eps"].values, strict=True)):
-        open_ends = int((ball["outcome"].isel(cell=cell) != int(Outcome.converged)).sum())
-        add(f"one neuron, d={d}, eps={eps:g}", ball.sizes["seed"], "converged", converged[cell], open_ends)
-        add(f"one neuron, d={d}, eps={eps:g}", ball.sizes["seed"], f"counted (bound {(1 - eps) / 2:g})", counted[cell])
+        what = f"converged; counted by the bound {(1 - eps) / 2:g}"
+        add(f"d={d}, eps={eps:g}", ball.sizes["seed"], what, converged[cell], counted[cell], unfinished(ball, cell))
     for k in s.sizes:
-        add(f"plane, K={k}, from ({s.start:g}, 0)", 1, "arrival", float(arrivals(found, "path", k)[0]))
-        add(f"plane, K={k}, from ({s.start:g}, 0)", 1, "largest y", float(runs_of(found, "path", k)["ordinate"].max()))
+        add(
+            f"K={k}, plane",
+            1,
+            "arrival; largest y",
+            float(arrivals(found, "path", k)[0]),
+            float(runs_of(found, "path", k)["ordinate"].max()),
+        )
     for k in s.sizes:
-        ds = found[f"noise-{k}"]
-        every, same = recovery(ds, s)
+        every, same = recovery(found[f"noise-{k}"], s)
         for cell, noise in enumerate(s.noises):
-            open_ends = int((ds["outcome"].isel(cell=cell) != int(Outcome.converged)).sum())
-            add(f"K={k}, noise {noise:g}", s.seeds, "permutation", every[cell], open_ends)
-            add(f"K={k}, noise {noise:g}", s.seeds, f"in order (by chance {1 / math.factorial(k):.1g})", same[cell])
+            add(f"K={k}, noise {noise:g}", s.seeds, "permutation; in order", every[cell], same[cell], unfinished(found[f"noise-{k}"], cell))
     there = out_of_plane(found["out"])
     for level in np.unique(np.round(there["loss"].values, 6)):
-        add("critical point out of the plane, K=2", int((np.abs(there["loss"].values - level) < 1e-6).sum()), "J", float(level))
+        same = np.abs(there["loss"].values - level) < 1e-6
+        add("out of the plane", int(same.sum()), "J; negative eigenvalues", float(level), float(there["index"].values[same].max()))
     return rows

@@ -17,6 +17,8 @@ DIGITS = {2: 0.5e-2, 5: 0.5e-3}
 """Half a unit of the last digit of the times; of the largest y it is 0.5e-5."""
 SMALL = 1e-3
 """Distances from the diagonal up to which the delay is that of the linear flow at the saddle."""
+CURVATURE = 1 / 4 - 1 / (2 * np.pi)
+"""The smallest eigenvalue of the Hessian at the teacher."""
 KNOWN_START = 1e-3
 """Where these runs begin."""
 
@@ -122,6 +124,7 @@ def _saddle(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     expected = (full["K"].values - 1) ** 2
     worst = int(np.argmax(np.abs(kinds - expected)))
     zero = full["flat"].values
+    worst_curved = int(np.abs(full["at_teacher"] - CURVATURE).argmax())
     return [
         make_claim(
             "saddle-reached",
@@ -182,6 +185,18 @@ def _saddle(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             reason="a count, of all K",
             seeds=len(s.sizes),
             unit=f"number, K = {s.sizes[-1]}",
+        ),
+        make_claim(
+            "teacher-curvature",
+            DERIVED,
+            "at the teacher the Hessian's smallest eigenvalue is 1/4 - 1/(2 pi) for every K",
+            float(full["at_teacher"][worst_curved]),
+            f"{CURVATURE:.9f}",
+            bool(np.abs(full["at_teacher"] - CURVATURE).max() <= 1e-12),
+            tolerance=1e-12,
+            reason="rounding of a Hessian of order one",
+            seeds=len(s.sizes),
+            unit="eigenvalue, that of the K farthest off",
         ),
         make_claim(
             "teacher-reached",

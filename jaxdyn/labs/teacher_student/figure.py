@@ -33,7 +33,7 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
     del claims
     rows = [["first", "second", "paths"], ["ball", "formula", "delay"], ["noise", "signs", "extra"]]
     with plot.style():
-        figure, axes = plot.make_figure((15.5, 13.0), rows)
+        figure, axes = plot.make_figure((15.5, 12.5), rows)
         _field(found, s.sizes[0], axes["first"], True)
         _field(found, s.sizes[min(1, len(s.sizes) - 1)], axes["second"], False)
         _paths(s, found, axes["paths"])
@@ -69,7 +69,8 @@ def _field(found: dict[str, xr.Dataset], k: int, ax: Any, labelled: bool) -> Non
     x, y = np.linspace(0.0, 1.2, 121), np.linspace(-0.1 * place, 1.45 * place, 111)
     across, up = field_on_grid(k, x, y)
     speed = np.hypot(across, up)
-    ax.streamplot(x, y, across, up, color=np.log(speed + 1e-3), cmap="Greys", density=1.1, linewidth=0.6, arrowsize=0.7)
+    widths = 0.4 + 1.1 * np.sqrt(speed / speed.max())
+    ax.streamplot(x, y, across, up, color=plot.GREY, density=1.1, linewidth=widths, arrowsize=0.7)
     for part, colour, name in ((across, plot.BLUE, "dx/dt = 0"), (up, plot.GREEN, "dy/dt = 0")):
         ax.contour(x, y, part, [0.0], colors=[colour], linewidths=1.6)
         ax.plot([], [], color=colour, linewidth=1.6, label=name)
@@ -81,7 +82,7 @@ def _field(found: dict[str, xr.Dataset], k: int, ax: Any, labelled: bool) -> Non
     ax.plot(place, place, "X", color=plot.INK, markersize=11, label="saddle", **HALO)
     ax.plot(1, 0, "*", color=plot.INK, markersize=16, label="teacher", clip_on=False, zorder=5, **HALO)
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel="x, along the own teacher", ylabel="y, along the others")
-    ax.set_title(f"The plane of symmetric students, K = {k}")
+    ax.set_title(f"K = {k}: flow of symmetric students")
     if labelled:
         ax.legend(loc="upper right", frameon=True, framealpha=0.95, edgecolor="none")
 
@@ -89,16 +90,16 @@ def _field(found: dict[str, xr.Dataset], k: int, ax: Any, labelled: bool) -> Non
 def _paths(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     for k, colour in zip(s.sizes, COLOURS, strict=False):
         way, near = runs_of(found, "path", k), runs_of(found, "delay", k)
-        ax.plot(way["abscissa"][0], way["ordinate"][0], color=colour, linewidth=2.2, label=f"K = {k}")
+        ax.plot(way["abscissa"][0], way["ordinate"][0], color=colour, linewidth=2.2, label=f"K = {k}, from ({s.start:g}, 0)")
         ax.plot(near["abscissa"][-1], near["ordinate"][-1], color=colour, linewidth=1.2, linestyle=(0, (4, 2)))
         ax.plot(saddle_of(k), saddle_of(k), "X", color=colour, markersize=10, **HALO)
-    ax.plot([], [], color=plot.INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"from x − y = {s.distances[-1]:.0e}")
+    ax.plot([], [], color=plot.INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"from the diagonal, {s.distances[-1]:.0e} off")
     ax.plot([], [], "X", color=plot.INK, markersize=9, linewidth=0, label="saddles")
     top = 1.15 * float(saddle_of(s.sizes[0]))
     ax.plot([0, top], [0, top], color=plot.GREY, linewidth=0.8, zorder=0)
     ax.plot(1, 0, "*", color=plot.INK, markersize=16, clip_on=False, zorder=5, **HALO)
-    ax.set(xlim=(0, 1.05), ylim=(0, top), xlabel="x, along the own teacher", ylabel="y, along the others")
-    ax.set_title(f"Symmetry breaks: from ({s.start:g}, 0), and from the diagonal")
+    ax.set(xlim=(0, 1.08), ylim=(0, top), xlabel="x, along the own teacher", ylabel="y, along the others")
+    ax.set_title("Symmetry breaks beside the diagonal")
     ax.legend(loc="upper right")
 
 
@@ -106,15 +107,15 @@ def _ball(ds: xr.Dataset, ax: Any) -> None:
     converged, counted = shares(ds)
     eps = ds["eps"].values
     every = np.linspace(0, 1, 50)
-    ax.plot(every, (1 - every) / 2, color=plot.INK, linewidth=1.4, label="the bound (1 − eps)/2")
+    ax.plot(every, (1 - every) / 2, color=plot.INK, linewidth=1.4, label="the bound (1 − ε)/2")
     for d, colour in zip(np.unique(ds["d"].values), COLOURS, strict=False):
         mine = ds["d"].values == d
         error = 3 * np.sqrt(counted[mine] * (1 - counted[mine]) / ds.sizes["seed"])
         ax.errorbar(eps[mine], counted[mine], error, fmt="o-", color=colour, capsize=3, label=f"|w₀ − w*| < |w*|, d = {d}")
         ax.plot(eps[mine], converged[mine], "s", color=colour, markersize=8, fillstyle="none")
     ax.plot([], [], "s", color=plot.INK, markersize=8, fillstyle="none", label="converged")
-    ax.set(xlabel="eps, the ball's radius over sqrt(2π/(d+1)) |w*|", ylabel="share of starts", ylim=(-0.02, 1.06), xlim=(0, 1.04))
-    ax.set_title("One neuron: the bound counts few, all converge")
+    ax.set(xlabel="ε, the ball's radius over √(2π/(d+1)) |w*|", ylabel="share of starts", ylim=(-0.02, 1.06), xlim=(0, 1.04))
+    ax.set_title("One neuron: all starts converge")
     ax.legend(loc="center left", bbox_to_anchor=(0.0, 0.72))
 
 
@@ -138,11 +139,13 @@ def _delay(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     distances = np.asarray(s.distances)
     for k, colour in zip(s.sizes, COLOURS, strict=False):
         times, rate = arrivals(found, "delay", k), unstable_rate(k)
-        ax.plot(distances, times, "o", color=colour, label=f"K = {k}: slope {delay_slope(found, k)[0]:.4f}, 1/λ = {1 / rate:.4f}")
+        ax.plot(
+            distances, times, "o", color=colour, label=f"K = {k}: slope {delay_slope(found, k)[0]:.4f}, 1/λ of the saddle {1 / rate:.4f}"
+        )
         ax.plot(distances, times[-1] - np.log(distances / distances[-1]) / rate, color=colour, linewidth=1.0)
     ax.set(xscale="log", xlabel="x − y at the start", ylabel="time of arrival at the teacher", ylim=(0, None))
     ax.invert_xaxis()
-    ax.set_title("The delay is logarithmic, at the saddle's rate λ")
+    ax.set_title("The delay is logarithmic")
     ax.legend(loc="upper left")
 
 
@@ -187,7 +190,7 @@ def _extra(ds: xr.Dataset, ax: Any) -> None:
         late = times > 10
         ax.plot(times[late], line[late], color=plot.INK, linewidth=0.9, linestyle=(0, (4, 2)))
         middle = int(0.7 * len(times))
-        ax.annotate(f"t^{power}", (times[middle], line[middle]), (4, 4), textcoords="offset points", fontsize=9)
+        ax.annotate({-3: "t⁻³", -2: "t⁻²"}[power], (times[middle], line[middle]), (4, 4), textcoords="offset points", fontsize=9)
     ax.set(xscale="log", yscale="log", xlabel="t", xlim=(times[0], times[-1]))
-    ax.set_title("A student too many: two for one teacher")
+    ax.set_title("Two students, one teacher")
     ax.legend(loc="lower left")

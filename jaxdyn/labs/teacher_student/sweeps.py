@@ -197,6 +197,7 @@ def _in_the_full_flow(s: Settings) -> xr.Dataset:
             "gradient_norm": float(norm),
             "index": int(kind.index),
             "flat": int(kind.dimension),
+            "at_teacher": float(_look(flow, on_plane(k, 1.0, 0.0), ZERO)[0].eigenvalues[0]),
             "stable": slopes[0],
             "unstable": slopes[1],
         })
