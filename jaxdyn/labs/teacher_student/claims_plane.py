@@ -124,7 +124,8 @@ def _saddle(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     expected = (full["K"].values - 1) ** 2
     worst = int(np.argmax(np.abs(kinds - expected)))
     zero = full["flat"].values
-    worst_curved = int(np.abs(full["at_teacher"] - CURVATURE).argmax())
+    curvatures = full["at_teacher"].values
+    curved = int(np.argmax(np.abs(curvatures - CURVATURE)))
     return [
         make_claim(
             "saddle-reached",
@@ -190,9 +191,9 @@ def _saddle(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             "teacher-curvature",
             DERIVED,
             "at the teacher the Hessian's smallest eigenvalue is 1/4 - 1/(2 pi) for every K",
-            float(full["at_teacher"][worst_curved]),
+            float(curvatures[curved]),
             f"{CURVATURE:.9f}",
-            bool(np.abs(full["at_teacher"] - CURVATURE).max() <= 1e-12),
+            bool(abs(curvatures[curved] - CURVATURE) <= 1e-12),
             tolerance=1e-12,
             reason="rounding of a Hessian of order one",
             seeds=len(s.sizes),

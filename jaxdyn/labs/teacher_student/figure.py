@@ -95,10 +95,10 @@ def _paths(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
         ax.plot(saddle_of(k), saddle_of(k), "X", color=colour, markersize=10, **HALO)
     ax.plot([], [], color=plot.INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"from the diagonal, {s.distances[-1]:.0e} off")
     ax.plot([], [], "X", color=plot.INK, markersize=9, linewidth=0, label="saddles")
-    top = 1.15 * float(saddle_of(s.sizes[0]))
-    ax.plot([0, top], [0, top], color=plot.GREY, linewidth=0.8, zorder=0)
+    highest = float(saddle_of(s.sizes[0]))
+    ax.plot([0, 1.1 * highest], [0, 1.1 * highest], color=plot.GREY, linewidth=0.8, zorder=0)
     ax.plot(1, 0, "*", color=plot.INK, markersize=16, clip_on=False, zorder=5, **HALO)
-    ax.set(xlim=(0, 1.08), ylim=(0, top), xlabel="x, along the own teacher", ylabel="y, along the others")
+    ax.set(xlim=(0, 1.08), ylim=(0, 1.6 * highest), xlabel="x, along the own teacher", ylabel="y, along the others")
     ax.set_title("Symmetry breaks beside the diagonal")
     ax.legend(loc="upper right")
 
@@ -137,13 +137,12 @@ def _formula(ds: xr.Dataset, ax: Any) -> None:
 
 def _delay(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     distances = np.asarray(s.distances)
+    highest = max(float(np.nanmax(arrivals(found, "delay", k))) for k in s.sizes)
     for k, colour in zip(s.sizes, COLOURS, strict=False):
         times, rate = arrivals(found, "delay", k), unstable_rate(k)
-        ax.plot(
-            distances, times, "o", color=colour, label=f"K = {k}: slope {delay_slope(found, k)[0]:.4f}, 1/λ of the saddle {1 / rate:.4f}"
-        )
+        ax.plot(distances, times, "o", color=colour, label=f"K = {k}: slope {delay_slope(found, k)[0]:.4f}, 1/λ = {1 / rate:.4f}")
         ax.plot(distances, times[-1] - np.log(distances / distances[-1]) / rate, color=colour, linewidth=1.0)
-    ax.set(xscale="log", xlabel="x − y at the start", ylabel="time of arrival at the teacher", ylim=(0, None))
+    ax.set(xscale="log", xlabel="x − y at the start", ylabel="time of arrival at the teacher", ylim=(0, 1.3 * highest))
     ax.invert_xaxis()
     ax.set_title("The delay is logarithmic")
     ax.legend(loc="upper left")
