@@ -122,7 +122,8 @@ def _saddle(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     count = sum(end.sizes["cell"] for end in ends)
     kinds = full["index"].values
     expected = (full["K"].values - 1) ** 2
-    worst = int(np.argmax(np.abs(kinds - expected)))
+    # the last one where all are right
+    worst = len(kinds) - 1 - int(np.argmax(np.abs(kinds - expected)[::-1]))
     zero = full["flat"].values
     curvatures = full["at_teacher"].values
     curved = int(np.argmax(np.abs(curvatures - CURVATURE)))

@@ -133,13 +133,16 @@ def plane_jacobian(number: int, x: float, y: float) -> np.ndarray:
     Returns:
         A matrix of two rows.
     """
-    flow = PlaneStart(number)
+    return np.asarray(_jacobian(PlaneStart(number), jnp.asarray([x, y])))
 
+
+@eqx.filter_jit
+def _jacobian(flow: PlaneStart, place: jax.Array) -> jax.Array:
     def field(z: jax.Array) -> jax.Array:
         velocity = flow.vector_field(jnp.zeros(()), {"x": z[0], "y": z[1]})
         return jnp.stack([velocity["x"], velocity["y"]])
 
-    return np.asarray(jax.jacfwd(field)(jnp.asarray([x, y])))
+    return jax.jacfwd(field)(place)
 
 
 def unstable_rate(number: int) -> float:
