@@ -67,7 +67,7 @@ def _ratio(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     ax.axhline(CONSTANT, color=plot.INK, linewidth=0.9, linestyle=DASHES, label=f"c = {CONSTANT:g}")
     ax.set(xscale="log", xlabel="time", ylabel="⟨−∇L, W* − W⟩ / |W − W*|²")
     low, high = ax.get_ylim()
-    ax.set_ylim(low - 0.4 * (high - low), high)  # room for the legend
+    ax.set_ylim(low - 0.65 * (high - low), high)  # room for the legend
     ax.set_title("One-point convexity along the flow")
     ax.legend(loc="lower right")
 
