@@ -82,7 +82,7 @@ def test_two_devices_give_the_bits_of_one(reference, monkeypatch):
         assert_same_bits(reference.sel(seed=range(seeds)), network(seeds, devices=jax.devices()))
 
 
-@pytest.mark.parametrize("together", [2, 8])
+@pytest.mark.parametrize("together", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_slots_that_step_in_parts(together, monkeypatch):
     """Slots whose lanes step apart give the lanes of `solve`, and the same bits in any order of the queue."""
     monkeypatch.setattr(host, "choose_together", lambda width, params, devices: min(together, width))

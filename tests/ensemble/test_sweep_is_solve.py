@@ -10,6 +10,7 @@ from ensemble_flows import HOW, ONE, Net, assert_lane_is, decay, net_flow, solve
 import jaxdyn as jd
 
 
+@pytest.mark.ci_slow
 def test_leaf_axes_of_a_network():
     """Init scale, the conserved quantity of a balanced start, and the targets: one compilation, three axes."""
     model = jd.models.TwoLayer(width=4, activation="relu^2", balanced=True)

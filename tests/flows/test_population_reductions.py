@@ -32,7 +32,7 @@ def orthonormal(number, dim):
     return jnp.asarray(np.linalg.qr(RNG.normal(size=(dim, dim)))[0][:number])
 
 
-@pytest.mark.parametrize(("number", "time", "largest"), [(2, 8.83, 0.39767), (5, 4.245, 0.18914)])
+@pytest.mark.parametrize(("number", "time", "largest"), [pytest.param(2, 8.83, 0.39767, marks=pytest.mark.slow), (5, 4.245, 0.18914)])
 def test_from_nearly_zero_to_the_teachers(number, time, largest):
     """The time until (x-1)^2 + (K-1) y^2 < 1e-2 from (1e-3, 0), the largest y on the way, and the flow of all weights beside it."""
     flow, teacher, start = SymmetricTeacherFlow(number), orthonormal(number, number + 1), pair(1e-3, 0.0)

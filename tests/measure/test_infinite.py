@@ -54,6 +54,7 @@ def test_parallel_and_zero_inputs():
     assert float(nngp[0, 0]) == 0 and float(ntk[0, 0]) == 0
 
 
+@pytest.mark.ci_slow
 def test_two_layer_networks_tend_to_it():
     """Mean over seeds within four standard errors; each seed's distance falls like 1/sqrt(m)."""
     flow_at = lambda m: jd.flows.GradientFlow(jd.models.TwoLayer(m, dim=3), jd.losses.square, jd.data.points(X, X[:, 0]))  # noqa: E731

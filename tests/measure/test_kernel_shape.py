@@ -64,6 +64,7 @@ def test_velocity():
     np.testing.assert_allclose(measure.ntk_velocity(FLOW, T, params), expected, rtol=1e-8)
 
 
+@pytest.mark.ci_slow
 def test_recorded_along_a_lane():
     watch = {name: getattr(measure, name) for name in ("ntk_spectrum", "ntk_condition", "ntk_alignment", "ntk_angle", "ntk_velocity")}
     ds = jd.sweep(FLOW, 2, t1=1.0, record=3, observe=watch, progress=False, devices=jax.devices()[:1])

@@ -14,6 +14,7 @@ MODEL = jd.models.TwoLayer(width=8, activation="tanh")
 WATCH = {"function": function_distance_to_linearisation, "parameters": parameter_distance_to_linearisation}
 
 
+@pytest.mark.ci_slow
 def test_two_integrations():
     flow = jd.flows.GradientFlow(MODEL, jd.losses.mean_square, DATA, frozen=("b",), time_scales={"a": 1.0, "b": 1.0, "c": 0.5})
     start = flow.init(jr.key(1))
@@ -30,6 +31,7 @@ def test_two_integrations():
     assert max(abs(distances[0]) for distances in sol.observed.values()) < 1e-12
 
 
+@pytest.mark.ci_slow
 def test_off_the_samples():
     """At points of one's own, against the function that the linearised solution learns there."""
     flow, x = jd.flows.GradientFlow(MODEL, jd.losses.square, DATA), jnp.linspace(-1, 1, 7)[:, None]

@@ -54,6 +54,7 @@ def test_it_switches_where_tsit5_would_take_more_steps_than_documented():
     assert {*found} == {"Tsit5", "KernelExponential"}
 
 
+@pytest.mark.ci_slow
 def test_all_steps_and_a_later_start():
     for how in ({"record": "steps"}, {"t0": 3.0, "record": [3.0, 10.0, LONG]}):
         assert_same(jd.solve(FLOW, START, LONG, **how), jd.solve(FLOW, START, LONG, solver=jd.KernelExponential(), **how))
@@ -93,6 +94,7 @@ def test_what_is_transformed_is_not_asked():
     assert all(np.all(np.isfinite(part)) for part in tangent)
 
 
+@pytest.mark.ci_slow
 def test_where_kinks_are_stepped_over_it_is_tsit5():
     """The chatter of a slide looks stiff; located, the same lane is one for KernelExponential."""
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(16, init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))

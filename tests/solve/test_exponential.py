@@ -114,7 +114,13 @@ def test_the_order():
     assert 4.6 <= slope <= 5.6, (slope, errors)
 
 
-@pytest.mark.parametrize(("family", "seed"), [({"n": 5, "d": 1, "m": 3}, 4), ({"n": 6, "d": 2, "m": 3, "bias": False}, 2)])
+@pytest.mark.parametrize(
+    ("family", "seed"),
+    [
+        pytest.param({"n": 5, "d": 1, "m": 3}, 4, marks=pytest.mark.ci_slow),
+        pytest.param({"n": 6, "d": 2, "m": 3, "bias": False}, 2, marks=pytest.mark.slow),
+    ],
+)
 def test_kinks_are_located(family, seed):
     """Flips and slides, against the judge of piecewise.py."""
     problem = drawn(seed, t1=4.0, **family)
@@ -125,7 +131,7 @@ def test_kinks_are_located(family, seed):
         assert int(sol.certificate.num_kinks) == len(events)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_reduced_coordinates():
     """A mobility that depends on the state; located one kink at a time."""
     model = jd.models.TwoLayer(6, balanced=True, delta=-1.0)
@@ -136,6 +142,7 @@ def test_reduced_coordinates():
     np.testing.assert_allclose(reduced.outputs(one.params), reduced.outputs(two.params), atol=1e-6)
 
 
+@pytest.mark.ci_slow
 def test_float32():
     flow = jd.flows.GradientFlow(NETWORK, jd.losses.square, LINE)
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), flow.init(jr.key(1)))
@@ -145,6 +152,7 @@ def test_float32():
     np.testing.assert_allclose(ravel_pytree(sol.params)[0], ravel_pytree(exact.params)[0], atol=1e-3)
 
 
+@pytest.mark.ci_slow
 def test_a_sweep_is_solve():
     flow = jd.flows.GradientFlow(NETWORK, jd.losses.square, LINE)
     how = {"t1": 1e3, "rtol": 1e-7, "solver": KernelExponential(), "record": 3}
@@ -169,7 +177,7 @@ def test_a_flow_without_outputs_is_refused():
         jd.solve(Bare(), jnp.ones(3), t1=1.0, solver=KernelExponential())
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_stiffness_and_kinks_together():
     """The kernel regime to T = 1e5: Tsit5 chatters at its stability bound and would take 1e6 steps; errors measured: 3 to 40 times rtol."""
     x = np.linspace(-1, 1, 20)

@@ -68,6 +68,7 @@ def is_well(outcome, certificate):
     assert np.all(rise <= 1e-6 * begin + 1e-20), np.max(rise / (begin + 1e-14))
 
 
+@pytest.mark.ci_slow
 @settings(derandomize=True, deadline=None, max_examples=60, database=None)
 @given(seed=st.integers(0, 2**32 - 1), kind=st.sampled_from(KINDS), shape=st.sampled_from(FEW))
 def test_some_networks(seed, kind, shape):

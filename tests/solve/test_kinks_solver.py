@@ -61,7 +61,7 @@ def test_a_lane_located_goes_not_on_without(paused):
         jd.solve(PROBLEM.flow, paused, t1=4.0, record=2, locate_kinks=False)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_sweep_is_solve():
     """Each lane of a batch, whose others have their kinks at other times (measured: to 7e-12, as step sizes follow rounding)."""
     flow, seeds = PROBLEM.flow, 6
@@ -87,7 +87,9 @@ def test_float32():
 
 
 @pytest.mark.parametrize(
-    "solver", [pytest.param(dfx.Dopri5(), marks=pytest.mark.slow), dfx.Bosh3(), dfx.Dopri8()], ids=lambda solver: type(solver).__name__
+    "solver",
+    [pytest.param(dfx.Dopri5(), marks=pytest.mark.slow), dfx.Bosh3(), pytest.param(dfx.Dopri8(), marks=pytest.mark.slow)],
+    ids=lambda solver: type(solver).__name__,
 )
 def test_other_solvers(solver):
     """Of order 5, 3 and 8; the corrections at kinks do not rest on the solver's order, only on its dense output."""
@@ -98,7 +100,7 @@ def test_other_solvers(solver):
         assert int(end.certificate.num_kinks) == len(events)
 
 
-@pytest.mark.parametrize("seed", [3, 4])
+@pytest.mark.parametrize("seed", [pytest.param(3, marks=pytest.mark.ci_slow), 4])
 def test_order_in_the_step(seed):
     """Steps of fixed length: measured slopes 2.6 and 3.4 through two flips and a slide, and a flip and two slides; plainly 1.4 and 1.1."""
     problem = drawn(seed, n=5, d=1, m=3, t1=4.0)

@@ -23,7 +23,7 @@ def errors(x, y, a, c, t1, slope=0.0):
     return np.abs(table(params) - truth).max(axis=(1, 2)) / np.asarray(RTOLS), np.asarray(certificate.num_kinks), len(events)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_slide_that_ends_at_another_kink():
     """The neuron slides on the third sample until it meets the second's surface, and goes on along that alone."""
     x = [[1.5, 0.5, -1.0], [-1.2, 1.4, 0.9], [0.4, 0.3, 0.8]]
@@ -31,7 +31,8 @@ def test_a_slide_that_ends_at_another_kink():
     assert np.all(found <= 10) and np.all(kinks <= judged + 1)
 
 
-@pytest.mark.parametrize("t1", [pytest.param(1.31, marks=pytest.mark.ci_slow), 4.0])
+@pytest.mark.slow
+@pytest.mark.parametrize("t1", [1.31, 4.0])
 def test_a_leaky_neuron_at_zero_weights(t1):
     """It rests there for a while, on two surfaces at once, and leaves: dead is a ReLU neuron only."""
     rng = np.random.default_rng(217)
@@ -41,6 +42,7 @@ def test_a_leaky_neuron_at_zero_weights(t1):
     assert np.all(found <= 100) and np.all(kinks <= judged + 4)
 
 
+@pytest.mark.ci_slow
 def test_a_start_on_the_surface_of_opposite_samples():
     """Of samples x and -x one is on, on either side."""
     found, _, _ = errors([(-1.0, 0), (1.0, 0), (1.0, 1.0)], [0.5, 2.0, 1.0], [[0.0, 0.3]], [0.3], 3.0)

@@ -32,7 +32,7 @@ FAMILIES = {
     "logistic": ({"n": 5, "d": 1, "m": 3, "loss": "logistic"}, (3, 4)),
 }
 SLOW = ("two inputs", "three inputs")
-EACH = [pytest.param(name, marks=pytest.mark.ci_slow if name in SLOW else ()) for name in FAMILIES]
+EACH = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FAMILIES]
 
 
 @cache

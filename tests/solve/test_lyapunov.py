@@ -38,7 +38,7 @@ def test_a_rotation_neither_grows_nor_shrinks():
 
 
 @pytest.mark.ci_slow
-@pytest.mark.parametrize("flow", [TANH, RELU], ids=["tanh", "relu"])
+@pytest.mark.parametrize("flow", [TANH, pytest.param(RELU, marks=pytest.mark.slow)], ids=["tanh", "relu"])
 def test_all_exponents_of_a_network(flow):
     """Singular values and vectors of D phi, where these can be had; kinks included."""
     start = flow.init(jr.key(3))
@@ -97,7 +97,7 @@ def test_fewer_exponents_are_lower_bounds_that_tighten():
     np.testing.assert_allclose(missing[1], missing[0] / 2, rtol=0.05)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_sliding_neuron_loses_a_direction():
     """|w| pushed to the surface w.x = 0 and held there: the map forgets where it came from."""
     model = jd.models.TwoLayer(1, dim=2, bias=False)

@@ -68,7 +68,7 @@ def test_a_tanh_network_against_scipy(solver):
 
 
 @pytest.mark.ci_slow
-@pytest.mark.parametrize(("flow", "seed"), [(RELU, 3), (DEEP, 5)], ids=["one layer", "deep"])
+@pytest.mark.parametrize(("flow", "seed"), [(RELU, 3), pytest.param(DEEP, 5, marks=pytest.mark.slow)], ids=["one layer", "deep"])
 def test_through_kinks_against_differences(flow, seed):
     start = flow.init(jr.key(seed))
     flat, unravel = ravel_pytree(start)
@@ -97,6 +97,7 @@ def test_through_kinks_against_differences(flow, seed):
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * scale)  # records within a step are those of its dense output
 
 
+@pytest.mark.ci_slow
 def test_the_derivative_of_solve():
     """One direction agrees with jax.jvp of a solve; and under vmap over seeds."""
     starts = jax.vmap(TANH.init)(jr.split(jr.key(0), 3))
