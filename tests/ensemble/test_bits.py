@@ -64,6 +64,7 @@ def test_a_lane_alone_is_a_lane_among_others(reference):
         assert_same_bits(reference.sel(seed=[seed]), network([seed]))
 
 
+@pytest.mark.ci_slow
 def test_how_often_the_host_looks_in_does_not_enter(reference, monkeypatch):
     """Calls of a few iterations, and hardly more rows than slots, which are used over and over again."""
     monkeypatch.setattr(host, "SECONDS_A_CALL", 0.0)

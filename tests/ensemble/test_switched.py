@@ -64,6 +64,7 @@ def test_a_run_that_is_stopped_between_the_solvers_goes_on(tmp_path, whole, monk
     assert len(done) == count
 
 
+@pytest.mark.slow
 def test_limits_begin_with_the_kernel_solver():
     ds = jd.sweep(FLOW, 2, t1=np.inf, **HOW)
     assert ds.attrs["method"].startswith("KernelExponential,") and not ds["switched"].any()

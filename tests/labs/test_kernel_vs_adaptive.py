@@ -34,6 +34,7 @@ def done(tmp_path_factory):
     return out, jd.labs.kernel_vs_adaptive.run(SMALL, out=out, progress=False)
 
 
+@pytest.mark.slow
 def test_writes_one_store_one_figure_and_the_claims(done):
     out, result = done
     assert (out / "figure.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and "<svg" in (out / "figure.svg").read_text()[:1000]
@@ -43,6 +44,7 @@ def test_writes_one_store_one_figure_and_the_claims(done):
     assert sorted(path.name for path in out.iterdir()) == ["claims.json", "figure.png", "figure.svg", "lab.json", "run.zarr"]
 
 
+@pytest.mark.slow
 def test_a_second_run_reads_and_computes_nothing(done, monkeypatch):
     out, result = done
     monkeypatch.setattr("jaxdyn.ensemble.run.advance", lambda *_: pytest.fail("a lane was run again"))
@@ -52,6 +54,7 @@ def test_a_second_run_reads_and_computes_nothing(done, monkeypatch):
     assert again.claims == result.claims
 
 
+@pytest.mark.slow
 def test_other_settings_and_other_labs_are_refused(done):
     out, _ = done
     with pytest.raises(ValueError, match="neurons = 40, not 32"):
@@ -59,6 +62,7 @@ def test_other_settings_and_other_labs_are_refused(done):
     assert read_lab_file(out)["finished"]
 
 
+@pytest.mark.slow
 def test_lanes_start_where_the_lab_says(done):
     """The imbalance of every neuron is the regime's, and the knots lie in their interval."""
     start = starts(SMALL, -1000.0, np.arange(2))
@@ -67,6 +71,7 @@ def test_lanes_start_where_the_lab_says(done):
     assert np.all(np.abs(b / a) <= SMALL.reach)
 
 
+@pytest.mark.slow
 def test_limit_error_is_against_a_spline_that_scipy_builds(done):
     """The clamped spline by scipy's own boundary conditions: f = f' = 0 at -1 needs one more point there, f'' = 0 at the end."""
     _, result = done
@@ -78,6 +83,7 @@ def test_limit_error_is_against_a_spline_that_scipy_builds(done):
     assert claim.measured == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_lazy_slopes_hold_at_two_seeds(done):
     """Slopes -1 and -2 between multipliers 16 and 64; next order at 16 is below 0.1."""
     _, result = done
@@ -85,6 +91,7 @@ def test_lazy_slopes_hold_at_two_seeds(done):
     assert slopes["lazy-slope"] == pytest.approx(-1, abs=0.1) and slopes["paired-slope"] == pytest.approx(-2, abs=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sweep", "name", "change", "claim"),
     [

@@ -54,7 +54,7 @@ def test_parallel_and_zero_inputs():
     assert float(nngp[0, 0]) == 0 and float(ntk[0, 0]) == 0
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_two_layer_networks_tend_to_it():
     """Mean over seeds within four standard errors; each seed's distance falls like 1/sqrt(m)."""
     flow_at = lambda m: jd.flows.GradientFlow(jd.models.TwoLayer(m, dim=3), jd.losses.square, jd.data.points(X, X[:, 0]))  # noqa: E731
@@ -71,7 +71,7 @@ def test_two_layer_networks_tend_to_it():
     assert -0.6 <= slope <= -0.4, slope
 
 
-@pytest.mark.parametrize("activation", ["relu", "erf"])
+@pytest.mark.parametrize("activation", [pytest.param("relu", marks=pytest.mark.slow), "erf"])
 def test_deep_networks_tend_to_it(activation):
     """Three hidden layers of 512 with biases, by Jacobians; the NNGP is the outputs' covariance."""
     m, depth, act = 512, 3, {"relu": jax.nn.relu, "erf": jax.scipy.special.erf}[activation]

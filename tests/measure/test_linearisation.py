@@ -51,6 +51,7 @@ def test_a_linearised_flow_is_its_own_linearisation():
         np.testing.assert_allclose(distances, 0.0, atol=1e-8)
 
 
+@pytest.mark.ci_slow
 def test_distances_fall_like_the_inverse_of_the_output_multiplier():
     """Chizat, Oyallon & Bach 2019, theorem 2.2: the outputs are O(1/alpha) away, the parameters O(1/alpha^2) on a path of O(1/alpha)."""
     alphas = 2.0 ** np.arange(4, 10)

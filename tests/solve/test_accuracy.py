@@ -43,7 +43,7 @@ def rows(states):
     return np.asarray(jax.vmap(lambda state: ravel_pytree(state)[0])(states))
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in ("tanh", "mlp") else SLOW) for n in NETWORKS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "tanh" else SLOW) for n in NETWORKS])
 def test_error_at_every_record_is_within_the_tolerance(name, record_property):
     """The largest error over the dense output, relative to the largest |y|, at rtol 1e-6 and 1e-8.
 

@@ -74,6 +74,7 @@ def test_loss_drift_and_norm_are_those_of_the_recorded_steps(relu_lane):
     np.testing.assert_allclose(certificate.largest_norm, norms.max(), rtol=1e-12)
 
 
+@pytest.mark.ci_slow
 def test_drift_falls_with_the_tolerance():
     model = jd.models.TwoLayer(width=4, activation="relu^2")
     flow = jd.flows.GradientFlow(model, jd.losses.square, jd.data.sinusoid(6))

@@ -75,6 +75,7 @@ def test_a_sweep_is_solve():
     assert len(set(kinks)) > 2
 
 
+@pytest.mark.slow
 def test_float32():
     """To its own tolerance, without a promotion."""
     start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), PROBLEM.start)
@@ -88,7 +89,11 @@ def test_float32():
 
 @pytest.mark.parametrize(
     "solver",
-    [pytest.param(dfx.Dopri5(), marks=pytest.mark.slow), dfx.Bosh3(), pytest.param(dfx.Dopri8(), marks=pytest.mark.slow)],
+    [
+        pytest.param(dfx.Dopri5(), marks=pytest.mark.slow),
+        pytest.param(dfx.Bosh3(), marks=pytest.mark.ci_slow),
+        pytest.param(dfx.Dopri8(), marks=pytest.mark.slow),
+    ],
     ids=lambda solver: type(solver).__name__,
 )
 def test_other_solvers(solver):

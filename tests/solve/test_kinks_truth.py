@@ -31,7 +31,7 @@ FAMILIES = {
     "leaky": ({"n": 6, "d": 2, "m": 3, "bias": False, "slope": 0.2}, (1, 2)),
     "logistic": ({"n": 5, "d": 1, "m": 3, "loss": "logistic"}, (3, 4)),
 }
-SLOW = ("two inputs", "three inputs")
+SLOW = ("two inputs", "three inputs", "three inputs, no bias")
 EACH = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in FAMILIES]
 
 

@@ -141,6 +141,7 @@ def test_times_on_the_way_are_recorded_and_then_the_limit():
     np.testing.assert_allclose(sol.states["a"][1], there["a"], atol=1e-5)
 
 
+@pytest.mark.ci_slow
 def test_losses_without_a_minimum_have_no_limit():
     labels = jnp.asarray([1.0, -1.0, 1.0, 1.0, -1.0])
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(8, activation="tanh"), jd.losses.logistic, jd.data.points(X, labels))

@@ -110,6 +110,7 @@ def test_a_sliding_neuron_loses_a_direction():
     np.testing.assert_allclose(np.linalg.norm(at_end(pushed), axis=1), np.exp(3.0 * np.asarray(found.exponents)), atol=1e-5)
 
 
+@pytest.mark.ci_slow
 def test_vmap_over_seeds_and_early_ends():
     starts = jax.vmap(TANH.init)(jr.split(jr.key(0), 2))
     together = jax.vmap(lambda start: jd.lyapunov_exponents(TANH, start, 1.0, count=2).exponents)(starts)

@@ -114,6 +114,7 @@ def test_the_derivative_of_solve():
     np.testing.assert_allclose(rows(pushed), rows(slope), rtol=0, atol=1e-6)
 
 
+@pytest.mark.ci_slow
 def test_the_lane_is_stepped_once():
     """Field evaluations are counted where they happen: as many lanes' worth for thirty directions as for one."""
     counts = []

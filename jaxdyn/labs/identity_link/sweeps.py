@@ -23,7 +23,6 @@ SAMPLES, BATCHES = 4000, 100
 """Fresh samples that the gradient's formula is compared to, in batches whose spread is the error."""
 REST = 1e-10
 """The gradient's norm below which a point counts as at rest."""
-NOW = jnp.zeros(())
 
 
 def teacher(s: Settings) -> np.ndarray:
@@ -145,7 +144,7 @@ def _plain(ds: xr.Dataset, names: list[str]) -> xr.Dataset:
 
 def _starts(s: Settings) -> xr.Dataset:
     """The direction of the gradient at starts with two phases, and at those that are to have one."""
-    look = jax.jit(lambda goal, w: watched(goal)["inner"](Started(goal), NOW, {"w": w}))
+    look = jax.jit(lambda goal, w: watched(goal)["inner"](Started(goal), jnp.zeros(()), {"w": w}))
     kinds = {
         "two phases": (two_phase_pair, s.phase_dim),
         "random pair": (random_pair, s.phase_dim),
@@ -164,7 +163,7 @@ def _scales(s: Settings) -> xr.Dataset:
 
     def rate(goal: Any, w: Any) -> Any:
         flow, params = Started(goal), {"w": w}
-        g, change = jax.jvp(lambda at: measure.potential(flow, NOW, at), (params,), (flow.vector_field(NOW, params),))
+        g, change = jax.jvp(lambda at: measure.potential(flow, jnp.zeros(()), at), (params,), (flow.vector_field(jnp.zeros(()), params),))
         return -change / g
 
     values, rate = np.empty((s.seeds, len(SCALES))), jax.jit(rate)
@@ -224,7 +223,7 @@ def _formula(s: Settings, target: np.ndarray) -> xr.Dataset:
     def sampled(flow: Any) -> Any:
         return jax.lax.map(lambda k: -sgd.stochastic_gradient(params, jr.key(2), k)["w"], jnp.arange(BATCHES))
 
-    field, batches = np.asarray(flow.vector_field(NOW, params)["w"]), np.asarray(sampled(flow))
+    field, batches = np.asarray(flow.vector_field(jnp.zeros(()), params)["w"]), np.asarray(sampled(flow))
     variables = {
         "field": field,
         "paper": section_formula(np.asarray(params["w"]), target),

@@ -18,10 +18,14 @@ POLISH = 0.1
 """How far the kink on the quartic may be from that on the cubic, of their distance to both ends of the step."""
 AMISS = 1e-9
 """A gate against the sign of a pre-activation of this size, relative to weights and inputs, is set right."""
+SOON = 1e-6
+"""Of the step: unless it comes to be right by itself in this time; where there is a tolerance, in a time that costs little of that."""
 REPELS = 0.1
 """Of its size at the start of the step: a jump that is smaller where a slide ends is taken to change its sign there."""
 NEVER = 2.0
 """A fraction that no step reaches."""
+AT_ONCE = -1.0
+"""And one for a gate that is to be set right at the step's start."""
 
 
 class Part(NamedTuple):
@@ -148,8 +152,8 @@ def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:
     k = jnp.where(below1, 0.0, jnp.where(below2, 1.0, 2.0))
     left = jnp.maximum(jnp.where(below1, b0, jnp.where(below2, b1, b2)), 0.0)
     right = jnp.where(below1, b1, jnp.where(below2, b2, b3))
-    amiss = z0 < -_amiss(least)
-    when = jnp.where(amiss, 0.0, (k + left / jnp.where(right < 0, left - right, 1.0)) / 3)
+    amiss = _amiss(part, z0, d0)
+    when = jnp.where(amiss, AT_ONCE, (k + left / jnp.where(right < 0, left - right, 1.0)) / 3)
     when = jnp.where(free & (below1 | below2 | (b3 < -least) | amiss), when, NEVER)
     found = []
     for _ in range(CANDIDATES):
@@ -160,8 +164,20 @@ def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:
     return found, jnp.min(when, axis=0)
 
 
-def _amiss(least: Array) -> Array:
-    return AMISS / (16 * jnp.finfo(least.dtype).eps) * least
+def is_against(z0: Array, least: Array) -> Array:
+    """Whether a pre-activation, times the sign that its gate stands for, is negative beyond all rounding."""
+    return z0 < -AMISS / (16 * jnp.finfo(z0.dtype).eps) * least
+
+
+def _amiss(part: Part, z0: Array, d0: Array) -> Array:
+    """Which gates are against the sign of their pre-activation, and would be for long; those that have just changed may be for a moment."""
+    against = is_against(z0, part.least[None, :])
+    rises = d0 > 0
+    time = -z0 / jnp.where(rises, d0, 1.0)
+    if part.tolerance is None:
+        return against & ~(rises & (time < SOON))
+    jump = jnp.abs(part.c0[None, :] * part.weight0[:, None]) * jnp.max(jnp.abs(part.inputs), axis=1)[:, None]
+    return against & ~(rises & (part.h * jump * time < TOUCH * part.tolerance[None, :]))
 
 
 def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Array, when: Array) -> Array:
@@ -174,7 +190,7 @@ def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Arra
         d1: its slope there.
         middle: it in the middle, where the dense output knows it to a higher order than the cubic.
         least: what rounding makes of it.
-        when: `NEVER` where nothing is asked.
+        when: `NEVER` where nothing is asked, `AT_ONCE` where the gate is against the sign.
 
     Returns:
         In rows: the fraction where it falls, `NEVER` where it does not; its slope there; until when it stays below, 1 for the step's
@@ -189,7 +205,7 @@ def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Arra
     below = plain(jnp.ones_like(z0)) < -least
     until = jnp.where(dips, lowest, 1.0)
     since = jnp.where((highest > 0) & (highest < until) & (plain(highest) > 0), highest, 0.0)
-    amiss = z0 < -_amiss(least)
+    amiss = when == AT_ONCE
     s = first_fall(plain, curve, since, until)
     at, bow = jax.lax.stop_gradient(s), middle - floor - curve(jnp.full_like(s, 0.5))
     slope = curve.slope(at) + 32 * bow * at * (1 - at) * (1 - 2 * at)
@@ -200,10 +216,12 @@ def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Arra
     bend = 2 * plain.a2 + 6 * plain.a3 * until
     beyond = jnp.minimum(2 * jnp.sqrt(jnp.maximum(-2 * at_lowest / jnp.where(bend > 0, bend, 1.0), 0.0)), 1.0)
     real = (when < NEVER) & (dips | below | amiss)
+    rises = amiss & (d0 > 0)
+    back = jnp.minimum(-floor / jnp.where(rises, jax.lax.stop_gradient(d0), 1.0), 1.0)
     return jnp.stack([
         jnp.where(real, s, NEVER),
         curve.slope(s),
-        jnp.where(touches, until, 1.0),
+        jnp.where(touches, until, jnp.where(rises, back, 1.0)),
         jnp.where(touches, jax.lax.stop_gradient(beyond), 0.0),
     ])
 

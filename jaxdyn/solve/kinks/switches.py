@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
 from ..branch import where_it_happens
-from .events import AMISS, NEVER, exit_times, roots
+from .events import AMISS, AT_ONCE, NEVER, exit_times, is_against, roots
 from .state import Passage, without_kinks
 from .step import Step
 from .surfaces import DEPENDENT
@@ -242,7 +242,7 @@ class SwitchKinks:
         (z0, d0), (z1, d1) = ((sign * z, sign * d) for z, d in ends)
         middle = sign * self._switches(step.dense(jnp.full_like(step.h, 0.5)), gates)
         least = ROUNDING * jnp.finfo(self.dtype).eps * jnp.maximum(jnp.max(jnp.abs(z0)), jnp.max(jnp.abs(z1)))
-        when = jnp.where(state.shares < 0, 0.0, NEVER)
+        when = jnp.where(state.shares < 0, jnp.where(is_against(z0, least), AT_ONCE, 0.0), NEVER)
         s = apart(roots, z0, d0, z1, d1, middle, jnp.full_like(z0, least), when)[0]
         k = jnp.argmin(s)
         pairs = ((state.multiplier, after.multiplier), (state.jump, after.jump))
