@@ -8,6 +8,8 @@ from ensemble_flows import ONE, ROOT, Decay, assert_lane_is, net_flow, solved
 
 import jaxdyn as jd
 
+pytestmark = pytest.mark.ci_slow
+
 
 def moved(flow, t, params, start):
     return jnp.stack([jnp.sum((params[name] - start[name]) ** 2) for name in ("a", "c")])

@@ -65,6 +65,7 @@ def test_a_rule_that_is_met_first_ends_the_lane():
     assert sol.fate is jd.Outcome.stopped and sol.method.startswith("Tsit5,")
 
 
+@pytest.mark.ci_slow
 def test_going_on_keeps_the_solver(stiff, tmp_path):
     stiff.save(tmp_path / "lane.npz")
     read = jd.load_solution(tmp_path / "lane.npz", FLOW, observe={"loss": jd.measure.loss})
@@ -77,6 +78,7 @@ def test_going_on_keeps_the_solver(stiff, tmp_path):
         jd.solve(FLOW, stiff, 2 * LONG, solver=dfx.Tsit5(), **HOW)
 
 
+@pytest.mark.ci_slow
 def test_limits_are_the_kernel_solvers():
     assert jd.solve(FLOW, START, jnp.inf).method.startswith("KernelExponential,")
     assert jax.eval_shape(lambda y: jd.solve(FLOW, y, jnp.inf), START).method.startswith("KernelExponential,")

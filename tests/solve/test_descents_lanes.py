@@ -23,6 +23,7 @@ def assert_same_bits(one, two):
 
 
 class TestLanes:
+    @pytest.mark.ci_slow
     def test_stop_rules_look_after_every_step(self):
         losses = [loss_of(*point) for point in euler(200, 0.1)]
         threshold = 0.5 * losses[0]
@@ -34,6 +35,7 @@ class TestLanes:
         speeds = np.linalg.norm(np.diff(points, axis=0), axis=1) / 0.1
         assert slow.fate is Outcome.converged and int(slow.certificate.num_accepted_steps) == np.argmax(speeds <= 0.03) > 10
 
+    @pytest.mark.ci_slow
     def test_the_key_decides_the_samples(self):
         run = jax.vmap(lambda key: jd.solve(NOISY, START, t1=1.0, record=2, key=key).params["a"])
         one, other, again = run(jnp.stack([jr.key(0), jr.key(1), jr.key(0)]))
@@ -41,6 +43,7 @@ class TestLanes:
         assert np.abs(one - other).max() > 1e-3
         np.testing.assert_allclose(jd.solve(NOISY, START, t1=1.0, record=2).params["a"], one, rtol=1e-13)
 
+    @pytest.mark.ci_slow
     def test_paused_saved_and_gone_on_to_the_same_bits(self, tmp_path):
         how = {"t1": 2.0, "record": 3, "key": KEY}
         whole, half = jd.solve(NOISY, START, **how), jd.solve(NOISY, START, **how, max_steps=17)
@@ -55,6 +58,7 @@ class TestLanes:
         first = jd.solve(NOISY, START, t1=0.33, record=2, key=KEY)
         assert_same_bits(jd.solve(NOISY, first, t1=1.0, record=2).params, jd.solve(NOISY, START, t1=1.0, record=2, key=KEY).params)
 
+    @pytest.mark.ci_slow
     def test_float32(self):
         start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), START)
         flow = GradientFlow(tanh_network, jd.losses.mean_square, jd.data.points(X.astype(np.float32), LABELS.astype(np.float32)))
