@@ -129,7 +129,7 @@ def test_slopes_and_orbits():
     np.testing.assert_array_equal(claims_many.orbit_dimension(np.array([0, 1, 2]), 3), [0, 2, 3])
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_small_run_and_claims_that_fail_on_other_data(tmp_path):
     result = teacher_student.run(**SMALL, out=tmp_path, progress=False)
     s, found, good = teacher_student.Settings(**SMALL), result.datasets, verdicts(result.claims)

@@ -8,7 +8,7 @@ import pytest
 import jaxdyn as jd
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_neuron_that_slides_for_ever():
     """On the first sample's surface; its gate is (y_2 - p) / |y_1| with p = c^2 = w_2^2 (p' = 2 p (y_2 - p))."""
     data = jd.data.points(np.array([(1.0, 0.0), (1.0, 1.0)]), np.array([-2.0, 1.0]))

@@ -53,7 +53,7 @@ def relu_lane():
     return flow, jd.solve(flow, model.init(jr.key(3)), t1=50.0, rtol=3e-2, atol=3e-2, record="steps", max_steps=2000)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_loss_drift_and_norm_are_those_of_the_recorded_steps(relu_lane):
     flow, sol = relu_lane
     n = int(sol.certificate.num_accepted_steps) + 1

@@ -96,7 +96,7 @@ def test_what_is_transformed_is_not_asked():
     assert all(np.all(np.isfinite(part)) for part in tangent)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_where_kinks_are_stepped_over_it_is_tsit5():
     """The chatter of a slide looks stiff; located, the same lane is one for KernelExponential."""
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(16, init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))

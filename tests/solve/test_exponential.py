@@ -152,7 +152,7 @@ def test_float32():
     np.testing.assert_allclose(ravel_pytree(sol.params)[0], ravel_pytree(exact.params)[0], atol=1e-3)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_sweep_is_solve():
     flow = jd.flows.GradientFlow(NETWORK, jd.losses.square, LINE)
     how = {"t1": 1e3, "rtol": 1e-7, "solver": KernelExponential(), "record": 3}

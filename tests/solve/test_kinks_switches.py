@@ -99,7 +99,7 @@ def test_a_deep_network(seed, kinks):
     assert count == kinks and kinks <= np.asarray(found[1].num_kinks)[-1] <= kinks + 2
 
 
-@pytest.mark.parametrize(("seed", "kinks"), [pytest.param(0, 3, marks=pytest.mark.ci_slow), pytest.param(3, 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seed", "kinks"), [pytest.param(0, 3, marks=pytest.mark.slow), pytest.param(3, 4, marks=pytest.mark.slow)])
 def test_a_hinge_loss(seed, kinks):
     """Margins slide at 1 (support vectors), together with neurons."""
     rng = np.random.default_rng(seed)

@@ -104,7 +104,7 @@ def test_pseudo_solve_is_the_pseudo_inverse():
     np.testing.assert_allclose(found[1], 1.0, rtol=1e-6)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_limits_have_derivatives():
     """On a manifold of minima: the part along it comes through the flow. By targets, init scale and start; forward and reverse."""
     model = jd.models.TwoLayer(6, activation="tanh")

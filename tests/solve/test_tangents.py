@@ -67,7 +67,7 @@ def test_a_tanh_network_against_scipy(solver):
     np.testing.assert_allclose(at_end(pushed), exact, rtol=0, atol=1e-6 * np.abs(exact).max())
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(("flow", "seed"), [(RELU, 3), pytest.param(DEEP, 5, marks=pytest.mark.slow)], ids=["one layer", "deep"])
 def test_through_kinks_against_differences(flow, seed):
     start = flow.init(jr.key(seed))
