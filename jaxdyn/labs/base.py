@@ -104,7 +104,9 @@ class Lab:
         paper: authors, year, arXiv number.
         settings: a frozen dataclass with a default for everything; its fields are what `--set name=value` takes, each with
             `metadata={"help": ...}`. It has a field `seeds`.
-        run: `run(settings, out, width, progress) -> LabResult`; calling it again with the same `out` goes on.
+        run: `run(settings=None, *, out=None, width=None, progress=True, **changes) -> LabResult`: the settings, and by name what replaces
+            them; a directory for the store, the figure and the claims, None writes nothing, and calling again with the same one goes on;
+            slots of a batch; whether to draw bars. A setting that makes no sense, or an `out` of another run, is a ValueError.
     """
 
     name: str
@@ -161,52 +163,68 @@ def finish(out: Path, name: str, settings: Any, table: list[dict[str, Any]], cla
     write_json(out / LAB_FILE, {"lab": name, "settings": dataclasses.asdict(settings), "finished": True, "table": table})
 
 
-def conduct(
+def runner(
     name: str,
-    settings: Any,
-    changes: dict[str, Any],
-    out: str | Path | None,
-    run_sweeps: Callable[[Any, Path | None], dict[str, xr.Dataset]],
+    defaults: Callable[[], Any],
+    run_sweeps: Callable[[Any, Path | None, int | None, bool], dict[str, xr.Dataset]],
     make_claims: Callable[[Any, dict[str, xr.Dataset]], list[Claim]],
     make_table: Callable[[Any, dict[str, xr.Dataset], list[Claim]], list[dict[str, Any]]],
     draw: Callable[[Any, dict[str, xr.Dataset], list[Claim], list[str]], None],
-) -> LabResult:
-    """Runs a lab: its sweeps, its claims, and where there is a directory its figure and what is written there.
+) -> Callable[..., LabResult]:
+    """A lab's `run`, of its parts.
 
     Args:
         name: the lab.
-        settings: its settings.
-        changes: settings by name that replace them.
-        out: the directory; None writes nothing.
-        run_sweeps: settings and the store's path, or None, to Datasets.
+        defaults: gives its settings.
+        run_sweeps: settings, the store's path, or None, a batch's width and whether to draw bars, to Datasets.
         make_claims: settings and Datasets to claims.
         make_table: settings, Datasets and claims to the rows.
         draw: settings, Datasets and claims to the files.
 
     Returns:
-        Datasets, table, claims and paths.
-
-    Raises:
-        ValueError: a setting makes no sense, or `out` holds another run.
+        `run`.
     """
-    try:
-        s = dataclasses.replace(settings, **changes)
-    except TypeError as error:
-        names = ", ".join(field.name for field in dataclasses.fields(settings))
-        raise ValueError(f"{name} has the settings {names}: {error}.") from None
-    folder = None if out is None else Path(out)
-    if folder is not None:
-        begin(folder, name, s)
-    found = run_sweeps(s, None if folder is None else folder / "run.zarr")
-    claims = make_claims(s, found)
-    table = make_table(s, found, claims)
-    paths: dict[str, str] = {}
-    if folder is not None:
-        paths = {"store": str(folder / "run.zarr"), "figure_png": str(folder / "figure.png"), "figure_svg": str(folder / "figure.svg")}
-        draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
-        paths["claims"] = str(folder / "claims.json")
-        finish(folder, name, s, table, claims)
-    return LabResult(name, dataclasses.asdict(s), found, table, claims, paths)
+
+    def run(
+        settings: Any = None, *, out: str | Path | None = None, width: int | None = None, progress: bool = True, **changes: object
+    ) -> LabResult:
+        """Runs the sweeps, draws the figure and checks the claims.
+
+        Args:
+            settings: the settings; the default is what the command runs.
+            out: a directory for the store, the figure and the claims; None writes nothing. Calling again with the same one goes on where
+                a killed run stopped.
+            width: slots of a batch, chosen by default.
+            progress: whether to draw progress bars.
+            **changes: settings by name, `run(seeds=8)`.
+
+        Returns:
+            Datasets, table, claims and paths.
+
+        Raises:
+            ValueError: a setting makes no sense, or `out` holds another run.
+        """
+        settings = settings or defaults()
+        try:
+            s = dataclasses.replace(settings, **changes)
+        except TypeError as error:
+            names = ", ".join(field.name for field in dataclasses.fields(settings))
+            raise ValueError(f"{name} has the settings {names}: {error}.") from None
+        folder = None if out is None else Path(out)
+        if folder is not None:
+            begin(folder, name, s)
+        found = run_sweeps(s, None if folder is None else folder / "run.zarr", width, progress)
+        claims = make_claims(s, found)
+        table = make_table(s, found, claims)
+        paths: dict[str, str] = {}
+        if folder is not None:
+            paths = {"store": str(folder / "run.zarr"), "figure_png": str(folder / "figure.png"), "figure_svg": str(folder / "figure.svg")}
+            draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
+            paths["claims"] = str(folder / "claims.json")
+            finish(folder, name, s, table, claims)
+        return LabResult(name, dataclasses.asdict(s), found, table, claims, paths)
+
+    return run
 
 
 def read_lab_file(out: Path) -> dict[str, Any] | None:

@@ -3,9 +3,7 @@
 Li & Yuan 2017 (arXiv 1705.09886).
 """
 
-from pathlib import Path
-
-from ..base import Lab, LabResult, conduct
+from ..base import Lab, runner
 from .claims import make_claims
 from .figure import draw
 from .settings import Settings as Settings
@@ -16,34 +14,8 @@ from .trajectories import make_table
 
 NAME = "identity-link"
 
-
-def run(
-    settings: Settings | None = None, *, out: str | Path | None = None, width: int | None = None, progress: bool = True, **changes: object
-) -> LabResult:
-    """Runs the sweeps, draws the figure and checks the claims; a setting that makes no sense, or an `out` of another run, is a ValueError.
-
-    Args:
-        settings: the settings; the default is what the command runs.
-        out: a directory for the store, the figure and the claims; None writes nothing. Calling again with the same one goes on where a
-            killed run stopped.
-        width: slots of a batch, chosen by default.
-        progress: whether to draw progress bars.
-        **changes: settings by name, `run(seeds=8)`.
-
-    Returns:
-        Datasets, table, claims and paths.
-    """
-    return conduct(
-        NAME,
-        settings or Settings(),
-        changes,
-        out,
-        lambda s, store: run_sweeps(s, store, width, progress),
-        make_claims,
-        make_table,
-        draw,
-    )
-
+run = runner(NAME, Settings, run_sweeps, make_claims, make_table, draw)
+"""Runs the lab, see `jaxdyn.labs.base.Lab`."""
 
 LAB = Lab(
     name=NAME,

@@ -3,9 +3,7 @@
 Safran & Shamir 2018 (arXiv 1712.08968), Arjevani & Field 2019 (arXiv 1912.11939).
 """
 
-from pathlib import Path
-
-from ..base import Lab, LabResult, conduct
+from ..base import Lab, runner
 from .claims import make_claims, make_table
 from .figure import draw
 from .settings import Settings as Settings
@@ -13,34 +11,8 @@ from .sweeps import run_sweeps
 
 NAME = "spurious-minima"
 
-
-def run(
-    settings: Settings | None = None, *, out: str | Path | None = None, width: int | None = None, progress: bool = True, **changes: object
-) -> LabResult:
-    """Runs the sweeps, draws the figure and checks the claims; a setting that makes no sense, or an `out` of another run, is a ValueError.
-
-    Args:
-        settings: the settings; the default is what the command runs.
-        out: a directory for the store, the figure and the claims; None writes nothing. Calling again with the same one goes on where a
-            killed run stopped.
-        width: slots of a batch, chosen by default.
-        progress: whether to draw progress bars.
-        **changes: settings by name, `run(seeds=100)`.
-
-    Returns:
-        Datasets, table, claims and paths.
-    """
-    return conduct(
-        NAME,
-        settings or Settings(),
-        changes,
-        out,
-        lambda s, store: run_sweeps(s, store, width, progress),
-        make_claims,
-        lambda s, found, _: make_table(s, found),
-        draw,
-    )
-
+run = runner(NAME, Settings, run_sweeps, make_claims, lambda s, found, _: make_table(s, found), draw)
+"""Runs the lab, see `jaxdyn.labs.base.Lab`."""
 
 LAB = Lab(
     name=NAME,
