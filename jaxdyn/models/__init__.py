@@ -2,6 +2,7 @@
 
 from .activations import Activation as Activation
 from .activations import activation as activation
+from .balance import balanced_layers as balanced_layers
 from .balance import balanced_split as balanced_split
 from .base import AbstractModel as AbstractModel
 from .base import Neurons as Neurons

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from .._types import as_leaf
 from .activations import Activation, activation
+from .balance import balanced_layers
 from .base import AbstractModel, batch_of_inputs, count
 
 MLPParams = list[dict[str, Array]]
@@ -31,11 +32,15 @@ class MLP(AbstractModel):
     of W_l), and the biases are 0. `init_scale` multiplies every weight, so with an activation of degree 1 it multiplies
     the output by its L-th power. The biases are added, unlike those of `TwoLayer`.
 
+    With `balanced=True` every hidden neuron is then rescaled so that p |out|^2 = |in|^2, with p the activation's degree, and the function
+    stays what it was drawn (see `balanced_layers`): `conserved` starts at 0.
+
     Attributes:
         widths: the hidden widths from the input on; () is a linear function.
         dim: the number of inputs.
         bias: whether every layer, the last one too, has a bias.
         outputs: numbers a sample; one number is a vector over samples, more are an array (sample, output).
+        balanced: see above.
         activation: an `Activation`, given by its name.
         init_scale: multiplies the start.
         output_multiplier: multiplies the function.
@@ -48,15 +53,19 @@ class MLP(AbstractModel):
     init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     output_multiplier: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     outputs: int = eqx.field(static=True, default=1, kw_only=True)
+    balanced: bool = eqx.field(static=True, default=False, kw_only=True)
 
     def __check_init__(self):
         """Refuse settings without a meaning.
 
         Raises:
-            ValueError: if dim or outputs is below 1 or a scale is not finite, or the init scale negative.
+            ValueError: if dim or outputs is below 1 or a scale is not finite, or the init scale negative, or a balanced start is asked of
+                an activation that is not homogeneous.
         """
         count("dim", self.dim)
         count("outputs", self.outputs)
+        if self.balanced and self.activation.degree is None:
+            raise ValueError(f"balanced=True needs a homogeneous activation such as relu, not {self.activation.name}.")
         scales = (self.init_scale, self.output_multiplier)
         if any(isinstance(scale, Tracer) for scale in scales):
             return
@@ -80,11 +89,16 @@ class MLP(AbstractModel):
         sizes = (self.dim, *self.widths, self.outputs)
         layers = []
         for layer_key, fan_in, fan_out in zip(jr.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True):
-            layer = {"w": self.init_scale / fan_in**0.5 * jr.normal(layer_key, (fan_out, fan_in))}
+            # Balance does not depend on a common factor, so the init scale comes after it: it may be 0, and reverse-mode derivatives exist.
+            scale = 1.0 if self.balanced else self.init_scale
+            layer = {"w": scale / fan_in**0.5 * jr.normal(layer_key, (fan_out, fan_in))}
             if self.bias:
                 layer["b"] = jnp.zeros_like(layer["w"][:, 0])
             layers.append(layer)
-        return layers
+        if not self.balanced:
+            return layers
+        assert self.activation.degree is not None
+        return jax.tree.map(lambda leaf: self.init_scale * leaf, balanced_layers(layers, self.activation.degree))
 
     def _forward(self, params: MLPParams, x: Array, gates: tuple[Array, ...] | None) -> tuple[tuple[Array, ...], Array]:
         if gates is not None and len(gates) != len(self.widths):
