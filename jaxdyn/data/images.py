@@ -1,8 +1,25 @@
 """Images of handwritten digits."""
 
+from os import PathLike
+from typing import Any
+
 import numpy as np
 
+from ._idx import read_idx
 from .base import Samples
+
+
+def _first_kept(labels: Any, first: int, second: int, n: int | None) -> np.ndarray:
+    kept = np.flatnonzero((labels == first) | (labels == second))
+    if n is not None and not 2 <= n <= kept.size:
+        raise ValueError(f"n must be from 2 to {kept.size}, the images of these two digits; {n} was given.")
+    return kept[:n]
+
+
+def _scaled(images: Any, labels: Any, second: int, name: str) -> Samples:
+    x = images - images.mean(axis=0)
+    x /= np.sqrt(np.mean(np.sum(x**2, axis=1)))
+    return Samples(x, np.where(labels == second, 1.0, -1.0), name)
 
 
 def digits(first: int = 0, second: int = 1, n: int | None = None) -> Samples:
@@ -28,10 +45,41 @@ def digits(first: int = 0, second: int = 1, n: int | None = None) -> Samples:
     from sklearn.datasets import load_digits  # Only this data set needs scikit-learn, which is slow to import.
 
     images, labels = load_digits(return_X_y=True)
-    kept = np.flatnonzero((labels == first) | (labels == second))
-    if n is not None and not 2 <= n <= kept.size:
-        raise ValueError(f"n must be from 2 to {kept.size}, the images of these two digits; {n} was given.")
-    kept = kept[:n]
-    x = images[kept] - images[kept].mean(axis=0)
-    x = x / np.sqrt(np.mean(np.sum(x**2, axis=1)))
-    return Samples(x, np.where(labels[kept] == second, 1.0, -1.0), f"digits_{first}_{second}")
+    kept = _first_kept(labels, first, second, n)
+    return _scaled(images[kept], labels[kept], second, f"digits_{first}_{second}")
+
+
+def mnist(folder: str | PathLike[str], first: int = 0, second: int = 1, n: int | None = None, split: str = "train") -> Samples:
+    """Two of the ten classes of MNIST, from its files on disk, labelled -1 (first) and +1 (second).
+
+    The folder holds the files as they are distributed (LeCun, Cortes & Burges 1998): `train-images-idx3-ubyte` and
+    `train-labels-idx1-ubyte`, and `t10k-...` for the test images; `.idx3-ubyte` for `-idx3-ubyte`, and `.gz` after it, do as well. Other
+    sets of the same format, such as Fashion-MNIST, are read too. Nothing is downloaded.
+
+    The images come in the order of the file, one row of pixels each, centred and scaled as those of `digits` are: by the mean and the norm
+    of the images kept. Where a training and a test set must share them, part the training images with `train_test`.
+
+    Args:
+        folder: where the files are.
+        first: the digit with label -1.
+        second: the digit with label +1.
+        n: how many images to keep, the first ones of the two classes; None keeps all (about 12 000).
+        split: "train" or "test".
+
+    Returns:
+        The data set.
+
+    Raises:
+        ValueError: if the digits are equal or not among 0 to 9, n does not fit, or a file is missing or not what it should be.
+    """
+    if first == second or not {first, second} <= set(range(10)):
+        raise ValueError(f"first and second must be two different digits from 0 to 9; {first} and {second} were given.")
+    if split not in ("train", "test"):
+        raise ValueError(f"split must be train or test; {split!r} was given.")
+    stem = "train" if split == "train" else "t10k"
+    labels = read_idx(folder, f"{stem}-labels", 1)
+    if missing := {first, second} - set(labels.tolist()):
+        raise ValueError(f"the labels in {folder} hold no digit {missing.pop()}; choose two that are there.")
+    kept = _first_kept(labels, first, second, n)
+    images = read_idx(folder, f"{stem}-images", 3, labels.size, kept)
+    return _scaled(images.reshape(kept.size, -1).astype(float), labels[kept], second, f"mnist_{first}_{second}")
