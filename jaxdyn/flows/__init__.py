@@ -1,7 +1,14 @@
 """Vector fields: gradient flows of empirical and population losses, linearised and reduced ones."""
 
 from .base import AbstractFlow as AbstractFlow
+from .clocks import Clock as Clock
+from .clocks import Clocked as Clocked
+from .clocks import DirectionClock as DirectionClock
+from .clocks import Polar as Polar
+from .clocks import arc_length as arc_length
+from .clocks import loss_time as loss_time
 from .closed_form import LinearisedSolution as LinearisedSolution
+from .correlation import CorrelationFlow as CorrelationFlow
 from .descent import StochasticDescent as StochasticDescent
 from .gates import Gates as Gates
 from .gradient import GradientFlow as GradientFlow

@@ -169,6 +169,10 @@ class GradientFlow(AbstractFlow):
         """The data's part of the loss as a function of the outputs; its own gates held where they are given."""
         return gated_loss(self.loss_function, f, self.data.y, gates)
 
+    def residual(self, y: Params, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, " sample"]:
+        """The derivative of the data's part of the loss by the outputs, at parameters y, on which it does not depend."""
+        return jax.grad(self.loss_of_outputs)(f, gates)
+
     def trainable(self, y: Params) -> PyTree:
         """Which leaves move.
 
@@ -237,7 +241,7 @@ class GradientFlow(AbstractFlow):
         held = gates if isinstance(gates, Gates) else Gates(gates, None)
         moving, still = eqx.partition(y, self.trainable(y))
         f, pull = jax.vjp(lambda moving: self.outputs(eqx.combine(moving, still), held.model), moving)
-        residual = jax.grad(self.loss_of_outputs)(f, held.loss)
+        residual = self.residual(y, f, held.loss)
         gradient = pull(residual)[0]
         if self.weight_decay is not None or self.norm_barrier is not None:
             gradient = jax.tree.map(jnp.add, gradient, jax.grad(self._penalties)(moving))

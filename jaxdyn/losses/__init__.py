@@ -3,6 +3,8 @@
 from .base import AbstractLoss as AbstractLoss
 from .classes import CrossEntropy as CrossEntropy
 from .classes import cross_entropy as cross_entropy
+from .correlation import Correlation as Correlation
+from .correlation import correlation as correlation
 from .lookup import loss as loss
 from .margins import Exponential as Exponential
 from .margins import Hinge as Hinge

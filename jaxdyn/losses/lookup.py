@@ -2,11 +2,12 @@
 
 from .base import AbstractLoss
 from .classes import cross_entropy
+from .correlation import correlation
 from .margins import exponential, hinge, logistic, squared_hinge
 from .squares import mean_square, square
 
 _LOSSES: dict[str, AbstractLoss] = {
-    member.name: member for member in (square, mean_square, logistic, exponential, hinge, squared_hinge, cross_entropy)
+    member.name: member for member in (square, mean_square, logistic, exponential, hinge, squared_hinge, cross_entropy, correlation)
 }
 
 
@@ -14,8 +15,8 @@ def loss(name: str | AbstractLoss) -> AbstractLoss:
     """Look a loss up by its name.
 
     Args:
-        name: `"square"`, `"mean_square"`, `"logistic"`, `"exponential"`, `"hinge"`, `"squared_hinge"` or `"cross_entropy"`; or a
-            loss, which is handed back.
+        name: `"square"`, `"mean_square"`, `"logistic"`, `"exponential"`, `"hinge"`, `"squared_hinge"`, `"cross_entropy"` or
+            `"correlation"`; or a loss, which is handed back.
 
     Returns:
         The loss.

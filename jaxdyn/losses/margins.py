@@ -8,6 +8,15 @@ from jaxtyping import Array, Float
 
 from .base import AbstractLoss, check_shapes
 
+_FAR = -37.0
+"""Below this log(softplus(z)) is z, to rounding in float64: the next term is -e^z / 2."""
+
+
+def _log_softplus(z: Float[Array, " sample"]) -> Float[Array, " sample"]:
+    """log(log(1 + e^z)), about z far below zero."""
+    near = jnp.maximum(z, _FAR)
+    return jnp.where(z > _FAR, jnp.log(jax.nn.softplus(near)), z)
+
 
 class Logistic(AbstractLoss):
     """sum_j log(1 + exp(-y_j f_j)); Min, Mallada & Vidal 2023 (arXiv:2307.12851) take twice this."""
@@ -32,6 +41,19 @@ class Logistic(AbstractLoss):
         check_shapes(f, y)
         return jnp.sum(jax.nn.softplus(-y * f))
 
+    def log(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:
+        """The logarithm of the loss, which neither overflows nor underflows, and whose derivatives do not either.
+
+        Args:
+            f: the network's outputs.
+            y: the labels -1 and +1.
+
+        Returns:
+            One number.
+        """
+        check_shapes(f, y)
+        return jax.nn.logsumexp(_log_softplus(-y * f))
+
 
 class Exponential(AbstractLoss):
     """sum_j exp(-y_j f_j) (Min, Mallada & Vidal 2023, arXiv:2307.12851)."""
@@ -54,6 +76,19 @@ class Exponential(AbstractLoss):
         """
         check_shapes(f, y)
         return jnp.sum(jnp.exp(-y * f))
+
+    def log(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:
+        """The logarithm of the loss, which neither overflows nor underflows, and whose derivatives do not either.
+
+        Args:
+            f: the network's outputs.
+            y: the labels -1 and +1.
+
+        Returns:
+            One number.
+        """
+        check_shapes(f, y)
+        return jax.nn.logsumexp(-y * f)
 
 
 class Hinge(AbstractLoss):

@@ -21,7 +21,17 @@ from .branch import where_it_happens
 from .chebyshev import RungeKuttaChebyshev
 from .descent import Descent, DescentTerm, offers_steps
 from .explicit import explicit_step
-from .exponential import EVALUATIONS, NEEDS, KernelExponential, KernelTerm, LinearPart, linear_part, offers_kernel
+from .exponential import (
+    EVALUATIONS,
+    NEEDS,
+    KernelExponential,
+    KernelTerm,
+    LinearPart,
+    linear_part,
+    offers_kernel,
+    offers_stiffness,
+    stiff_part,
+)
 from .kinks import KinkState, Passage, Step, SwitchState
 from .limit import EVERY, STILL, ending
 from .metric import root_of_mobility
@@ -110,9 +120,12 @@ class Lane:
     def _linear(self, y: Array, args: tuple[Array, PyTree]) -> LinearPart:
         """The stiff part of the field, its gates and slides held as there."""
         hold = args[1]
-        if self.kinks is None or hold is None:
-            return linear_part(self.flow, self.unravel, y, None, None)
-        return linear_part(self.flow, self.unravel, y, self.kinks.gates(hold), lambda v: self.kinks.project(v, y, hold))
+        gates, project = None, None
+        if self.kinks is not None and hold is not None:
+            gates, project = self.kinks.gates(hold), lambda v: self.kinks.project(v, y, hold)
+        if offers_stiffness(self.flow):
+            return stiff_part(self.flow, self.unravel, y, gates, self._field(jnp.zeros((), self.dtype), y, args), project)
+        return linear_part(self.flow, self.unravel, y, gates, project)
 
     def _conserved(self, y: Array) -> Array:
         conserved = getattr(self.flow, "conserved", None)

@@ -6,5 +6,7 @@ from .linear import NEEDS as NEEDS
 from .linear import LinearPart as LinearPart
 from .linear import linear_part as linear_part
 from .linear import offers_kernel as offers_kernel
+from .linear import offers_stiffness as offers_stiffness
+from .linear import stiff_part as stiff_part
 from .solver import KernelExponential as KernelExponential
 from .solver import KernelTerm as KernelTerm

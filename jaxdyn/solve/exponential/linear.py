@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ..._types import Params
+from ..krylov import krylov
 from ..metric import reciprocal, root_of_mobility
 
 NEEDS = ("outputs", "loss_of_outputs", "mobility")
@@ -22,6 +24,10 @@ MANY_OUTPUTS = 600
 """Beyond so many the kernel is not formed; its largest modes are found by Golub and Kahan's bidiagonalisation."""
 KRYLOV_MODES = 96
 """And so many of them."""
+FEW_PARAMS = 96
+"""Up to so many parameters the stiffness of a flow that offers it is formed; beyond, seen through its Krylov space from the velocity."""
+STIFF_MODES = 48
+"""And so many of its modes."""
 
 
 class LinearPart(NamedTuple):
@@ -57,7 +63,12 @@ def offers_kernel(flow: Any) -> bool:
     Returns:
         Whether it has all methods that are needed.
     """
-    return all(callable(getattr(flow, name, None)) for name in NEEDS)
+    return offers_stiffness(flow) or all(callable(getattr(flow, name, None)) for name in NEEDS)
+
+
+def offers_stiffness(flow: Any) -> bool:
+    """Whether a flow says itself what is stiff about it."""
+    return callable(getattr(flow, "stiffness", None))
 
 
 def linear_part(
@@ -109,6 +120,44 @@ def linear_part(
             y.size,
         )
     part = LinearPart(vectors, values, _decay(flow, unravel, y, scale), scale)
+    return jax.lax.stop_gradient(part)
+
+
+def stiff_part(
+    flow: Any,
+    unravel: Callable[[Array], Params],
+    y: Float[Array, " param"],
+    gates: Any,
+    velocity: Array,
+    project: Callable[[Array], Array] | None,
+) -> LinearPart:
+    """The linear part of a flow that offers `stiffness(y, gates)`, a symmetric linear map of parameters: its positive modes.
+
+    Args:
+        flow: the flow.
+        unravel: flat parameters to what the flow takes.
+        y: the point.
+        gates: `Gates` held fixed; None for a flow without kinks.
+        velocity: the field there, whose Krylov space is looked at where there are many parameters.
+        project: takes a velocity at y onto the surfaces on which the flow slides; None where it does not slide.
+
+    Returns:
+        The linear part, without derivatives.
+    """
+    y, velocity = jax.lax.stop_gradient((y, velocity))
+    own = flow.stiffness(unravel(y), gates)
+
+    def operator(v: Array) -> Array:
+        bent = ravel_pytree(own(unravel(v if project is None else project(v))))[0].astype(y.dtype)
+        return bent if project is None else project(bent)
+
+    if y.size <= FEW_PARAMS:
+        values, vectors = jnp.linalg.eigh(jax.vmap(operator)(jnp.eye(y.size, dtype=y.dtype)))
+    else:
+        space = krylov(operator, velocity, STIFF_MODES)
+        values, inside = space.eigen(space.diagonal)
+        vectors = space.basis.T @ inside
+    part = LinearPart(vectors, jnp.maximum(values, 0.0), jnp.zeros((), y.dtype), jnp.ones_like(y))
     return jax.lax.stop_gradient(part)
 
 

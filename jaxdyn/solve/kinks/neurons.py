@@ -72,6 +72,7 @@ class NeuronKinks:
             reversible: whether reverse-mode derivatives are wanted.
         """
         self.flow, self.unravel, self.polynomial, self.reversible = flow, unravel, polynomial, reversible
+        self.carried, self.rebased = (getattr(flow, name, None) for name in ("carried", "rebased"))
         self.bend = flow.slopes[1] - flow.slopes[0]
         self.inputs = jnp.asarray(flow.neurons(unravel(flat)).inputs, flat.dtype)
         self.mobility = ravel_pytree(flow.mobility(unravel(flat)))[0].astype(flat.dtype)
@@ -106,6 +107,11 @@ class NeuronKinks:
         inner = self.flow.neurons(params).inner
         change = self._transposed((tangential(inner, on.normal, self.metric) - inner, jnp.zeros_like(inner[0])))[0]
         return ravel_pytree(jax.tree.map(jnp.add, params, change))[0].astype(self.metric.dtype)
+
+    def _velocity(self, y: Array, raw: Any, on: Frame) -> Array:
+        """A velocity at y without what leads sliding neurons off their surfaces; flat."""
+        held = self._held(raw, on)
+        return held if self.carried is None else ravel_pytree(self.carried(self.unravel(y), self.unravel(held)))[0]
 
     def _with_multipliers(self, state: KinkState, y: Array, velocity: Any, residual: Array, on: Frame) -> KinkState:
         inner, outer = self.flow.neurons(velocity).inner, self._weights(y)[1]
@@ -176,7 +182,7 @@ class NeuronKinks:
     def field(self, t: Float[Array, ""], y: Float[Array, " param"], hold: PyTree) -> Float[Array, " param"]:
         """The field with gates and slides held; smooth."""
         gates, on = hold
-        return self._held(self.flow.vector_field(t, self.unravel(y), gates), on)
+        return self._velocity(y, self.flow.vector_field(t, self.unravel(y), gates), on)
 
     def gates(self, hold: PyTree) -> Gates:
         """The gates that `field` holds."""
@@ -457,24 +463,27 @@ class NeuronKinks:
         scatter = lambda rows: jnp.zeros((rows.shape[0], m), y.dtype).at[:, which].set(rows, mode="drop")  # noqa: E731
         f, pull = jax.vjp(lambda v: self.flow.outputs(self.unravel(v), new.gates).astype(v.dtype), y + self._place(scatter(moved)))
         # with the residual as it is there without the kinks, not as it was expected
-        amiss = outer * self._weight(jax.grad(self.flow.loss_of_outputs)(f - acts @ outer), state.group, state.ratio)[event.sample] - jump
+        amiss = outer * self._weight(self.flow.residual(self.unravel(y), f - acts @ outer), state.group, state.ratio)[event.sample] - jump
         moved = moved - jnp.where(flips, up * left * amiss, 0.0)[None, :] * push
 
         # the outputs' change grows in proportion to the time since each kink, and with it the residual and everybody's velocity
-        residual, bent = jax.jvp(jax.grad(self.flow.loss_of_outputs), (f,), (acts @ (outer * left),))
+        residual, bent = jax.jvp(lambda f: self.flow.residual(self.unravel(y), f), (f,), (acts @ (outer * left),))
         table = scatter(jnp.concatenate([moved, jnp.stack([since, residual @ acts * left / 2])]))
         moved, since, halved = table[:d], table[d], table[-1]
         end = y + self._place(moved)
         decay = jax.jvp(jax.grad(lambda v: self.flow.penalty(self.unravel(v))), (end,), (self._place(step.h * since[None, :] * moved),))[1]
         more = -self.mobility * (pull(bent)[0] + decay) / 2
         own = -self.mobility * self._place(jnp.zeros_like(moved), halved)
-        now_on = self._frame(new.slides)
-        end = self._held(self.unravel(end + more + own), now_on)
+        now_on, second = self._frame(new.slides), more + own
+        end = self._held(self.unravel(end + second), now_on)
+        if self.rebased is not None:
+            based = ravel_pytree(self.rebased(self.unravel(end), self.unravel(y), state.gates))[0]
+            end, more = based, more + based - end
         raw, residual = self.flow.descent(self.unravel(end), new.gates)
         count = lambda kinds: jnp.sum(kinds).astype(jnp.result_type(int))  # noqa: E731
         passage = Passage(
             y=end,
-            velocity=self._held(raw, now_on),
+            velocity=self._velocity(end, raw, now_on),
             shift=Shift(tau, begin, tau - begin - since, moved, halved, more),
             # a kink that these have brought on is seen a step late, unless it is of no account
             good=jnp.all(~real | (late * jnp.abs(outer) * left <= (jnp.inf if part.tolerance is None else part.tolerance))),
@@ -485,7 +494,7 @@ class NeuronKinks:
             last=jnp.max(jnp.where(real, event.s, 0.0)),
             evaluations=jnp.asarray(2, jnp.result_type(int)),
         )
-        return passage, change, self._with_multipliers(new, end, raw, residual, now_on), more + own
+        return passage, change, self._with_multipliers(new, end, raw, residual, now_on), second
 
     def _activations_change(self, part: Part, gates: Array, inner: Array, moved: Array) -> tuple[Array, Array]:
         """What new gates and a displacement make of some neurons: the change of activations, and the jumps of kinks that it brought on."""
