@@ -6,6 +6,7 @@ from .balance import balanced_split as balanced_split
 from .base import AbstractModel as AbstractModel
 from .base import Neurons as Neurons
 from .base import trainable as trainable
+from .homogeneity import homogeneity as homogeneity
 from .mlp import MLP as MLP
 from .two_layer import TwoLayer as TwoLayer
 from .widening import add_neuron as add_neuron
