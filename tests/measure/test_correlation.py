@@ -224,3 +224,16 @@ def test_frozen_params_are_no_part_of_the_direction():
 def test_misuse():
     with pytest.raises(ValueError, match="holds no network"):
         measure.correlation(object(), 0.0, {"w": jnp.ones(2)})
+
+
+def test_several_outputs():
+    model = jd.models.MLP((4,), dim=3, outputs=3)
+    labels = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+    flow = jd.flows.GradientFlow(model, jd.losses.cross_entropy, jd.data.points(X, labels))
+    params = drawn(model)
+    towards = np.eye(3)[labels] - 1 / 3  # minus the derivative of the sum of -log softmax at 0
+    unit = jax.tree.map(lambda leaf: leaf / np.linalg.norm(flat(params)), params)
+    expected = np.sum(towards * model.apply(unit, X))
+    np.testing.assert_allclose(measure.correlation(flow, 0.0, params), expected, rtol=1e-12)
+    cosine = measure.correlation_cosine(flow, 0.0, params)
+    np.testing.assert_allclose(kkt(flow, params).residual, np.sqrt(1 - cosine**2), rtol=1e-10)

@@ -189,6 +189,67 @@ def test_deep_networks_of_rank_one():
         np.testing.assert_allclose(np.sum(found.duals), side.margin ** (-2 / depth), rtol=1e-12)
 
 
+def test_frozen_output_weights_leave_order_one():
+    params = near(0)
+    flow = jd.flows.GradientFlow(MODEL, jd.losses.exponential, DATA, frozen=("c",))
+    a, c = np.asarray(params["a"]) / np.linalg.norm(params["a"]), np.asarray(params["c"])
+    z = X @ a.T
+    margins = Y * (np.maximum(z, 0) @ c)
+    columns = (Y[:, None] * (((z > 0) * c)[:, :, None] * X[:, None, :]).reshape(7, -1)).T
+    linear = margins - margins.min()
+    nu, _ = nnls(columns, a.ravel() - columns @ np.linalg.solve(columns.T @ columns, linear))
+    found = kkt(flow, params)
+    np.testing.assert_allclose(found.margin, margins.min(), rtol=1e-12)
+    np.testing.assert_allclose(found.residual, np.linalg.norm(a.ravel() - columns @ nu), rtol=1e-10)
+    np.testing.assert_allclose(found.complementarity, linear @ nu, rtol=1e-9)
+    np.testing.assert_allclose(found.duals, nu / margins.min(), rtol=1e-9, atol=1e-12)  # for params rescaled to margin 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_free_gates_of_a_deep_network_against_scipy(seed):
+    model = jd.models.MLP((4, 3), dim=4)
+    flow = jd.flows.GradientFlow(model, jd.losses.exponential, DATA)
+    rng = np.random.default_rng(seed)
+    up, down = np.ones(4) / 2, -np.ones(4) / 2  # all samples of a class are on one side
+    first = np.stack([up, up, down, down]) + 0.2 * rng.normal(size=(4, 4))
+    first[1] -= (first[1] @ X[0]) * X[0] / (X[0] @ X[0])
+    first[3] -= (first[3] @ X[4]) * X[4] / (X[4] @ X[4])
+    second = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [0.5, -0.5, 0.3, -0.2]]) + 0.1 * rng.normal(size=(3, 4))
+    hidden = np.maximum(X @ first.T, 0)[2]
+    second[2] -= (second[2] @ hidden) * hidden / (hidden @ hidden)
+    last = np.array([[1.0, -1.0, 0.3]])
+    params = [{"w": jnp.asarray(w)} for w in (first, second, last)]
+    w = jax.tree.map(lambda leaf: leaf / np.linalg.norm(flat(params)), params)
+    z = model.preactivations(w, jnp.asarray(X))
+    free = [np.argwhere(np.abs(leaf) < 1e-14) for leaf in z]
+    number = sum(map(len, free))
+    margins = Y * model.apply(w, jnp.asarray(X))
+    assert margins.min() > 0 and number >= 3
+
+    @jax.jit
+    @jax.value_and_grad
+    def gap(values):
+        nu, g = 3 * values[:7], values[7:]
+        gates = [(leaf > 0).astype(float) for leaf in z]
+        gates[0] = gates[0].at[tuple(free[0].T)].set(g[: len(free[0])])
+        gates[1] = gates[1].at[tuple(free[1].T)].set(g[len(free[0]) :])
+        pulled = jax.grad(lambda w: (nu * Y) @ model.apply(w, jnp.asarray(X), tuple(gates)))(w)
+        left = jax.tree.map(jnp.subtract, w, pulled)
+        return sum(jnp.sum(leaf["w"] ** 2) for leaf in left) / 2 + 3 * nu @ (margins - margins.min())
+
+    best = minimize(
+        lambda v: tuple(map(np.asarray, gap(v))),
+        np.full(7 + number, 0.5),
+        jac=True,
+        bounds=[(0, None)] * 7 + [(0, 1)] * number,
+        method="L-BFGS-B",
+        options={"ftol": 0, "gtol": 1e-11, "maxiter": 5000, "maxfun": 20000},
+    )
+    found = kkt(flow, params)
+    assert found.num_free == number
+    np.testing.assert_allclose(found.residual**2 / 2 + found.complementarity, best.fun, rtol=1e-7)
+
+
 def test_unseparated_samples_and_misuse():
     params = {**two_classes(), "c": -two_classes()["c"]}
     found = kkt(FLOW, params)
