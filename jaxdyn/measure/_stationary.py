@@ -10,7 +10,7 @@ from ._direction import Direction
 from ._gates import FreeGates, box_inequalities, distances
 from ._quadratic import constrained_least_squares
 
-GAUSS_NEWTON_STEPS = 30
+GAUSS_NEWTON_STEPS = 100
 SHORTER = 6
 """How often a step of Gauss and Newton may be halved."""
 
@@ -85,6 +85,8 @@ def gates_by_neuron(
 def gates_by_gauss_newton(free: FreeGates, residual: Callable[[PyTree], Float[Array, " row"]]) -> Float[Array, " slot"]:
     """The gates that minimise |residual(gates)|, at least locally: linearised within the box, the step halved while it does not descend.
 
+    The best of four starts.
+
     Args:
         free: the slots.
         residual: a smooth function of all gates.
@@ -108,13 +110,19 @@ def gates_by_gauss_newton(free: FreeGates, residual: Callable[[PyTree], Float[Ar
         sizes = jax.vmap(lambda values: jnp.linalg.norm(of_slots(values)))(tried)
         best = jnp.argmin(sizes)
         better = sizes[best] < size
-        ends = ~(sizes[best] < size * (1 - 1e-6))
+        ends = ~(sizes[best] < size * (1 - 1e-9))
         return (
             jnp.where(better, tried[best], values),
             jnp.where(better, sizes[best], size),
             jnp.where(ends, GAUSS_NEWTON_STEPS, steps + 1),
         )
 
-    start = jnp.full(free.free.shape, 0.5, free.closed.dtype)
-    first = (start, jnp.linalg.norm(of_slots(start)), jnp.zeros((), int))
-    return jax.lax.while_loop(lambda state: state[2] < GAUSS_NEWTON_STEPS, step, first)[0]
+    def descend(start: Array) -> tuple[Array, Array, Array]:
+        first = (start, jnp.linalg.norm(of_slots(start)), jnp.zeros((), int))
+        return jax.lax.while_loop(lambda state: state[2] < GAUSS_NEWTON_STEPS, step, first)
+
+    number = free.free.size
+    spread = (0.618 * (1 + jnp.arange(number, dtype=free.closed.dtype))) % 1
+    starts = jnp.stack([jnp.full(number, 0.5, spread.dtype), jnp.full(number, 0.9, spread.dtype), spread, 1 - spread])
+    values, sizes, _ = jax.vmap(descend)(starts)
+    return values[jnp.argmin(sizes)]

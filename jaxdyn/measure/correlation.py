@@ -86,7 +86,7 @@ def correlation_kkt(flow: Any, params: Params, zero: float = 1e-6, *, slots: int
     Maxima of networks of (leaky) ReLU lie on kinks. The gates of pre-activations that are zero are free in [0, 1], which contains Clarke's
     subdifferential, and is it where a neuron's samples at zero are linearly independent; the residual is the minimum over them. With one
     hidden layer each neuron is a convex problem, solved to rounding; in deeper networks gates of several layers are multiplied, and a
-    projected Gauss-Newton method from gates of 1/2 finds a local minimum.
+    projected Gauss-Newton method finds the least of a few local minima.
 
     Args:
         flow: as in `correlation`.
