@@ -1,8 +1,21 @@
 """Observables: pure functions of a flow and its parameters, to be recorded along a lane."""
 
+from .alignment import AlignedTimes as AlignedTimes
+from .alignment import aligned as aligned
+from .alignment import alignment_sets as alignment_sets
+from .alignment import first_aligned_time as first_aligned_time
 from .balance import balancedness as balancedness
 from .balance import conserved as conserved
 from .balance import conserved_drift as conserved_drift
+from .clusters import Clusters as Clusters
+from .clusters import angles_between as angles_between
+from .clusters import clusters as clusters
+from .clusters import neuron_angles as neuron_angles
+from .correlation import CorrelationKKT as CorrelationKKT
+from .correlation import correlation as correlation
+from .correlation import correlation_cosine as correlation_cosine
+from .correlation import correlation_kkt as correlation_kkt
+from .correlation import correlation_kkt_residual as correlation_kkt_residual
 from .critical import CriticalPoint as CriticalPoint
 from .critical import critical_point as critical_point
 from .curvature import SecondDerivativeResidual as SecondDerivativeResidual
@@ -38,14 +51,25 @@ from .kinks import pattern_changes as pattern_changes
 from .kinks import slides as slides
 from .kinks import sliding_gates as sliding_gates
 from .kinks import sliding_weight as sliding_weight
+from .linear_margin import ClassMargins as ClassMargins
+from .linear_margin import MaxMargin as MaxMargin
+from .linear_margin import class_margins as class_margins
+from .linear_margin import max_margin as max_margin
 from .linearisation import function_distance_to_linearisation as function_distance_to_linearisation
 from .linearisation import parameter_distance_to_linearisation as parameter_distance_to_linearisation
+from .margin import MarginKKT as MarginKKT
+from .margin import margin_kkt as margin_kkt
+from .margin import normalised_margin as normalised_margin
 from .matching import NeuronMatch as NeuronMatch
 from .matching import match_neurons as match_neurons
 from .one_point import OnePointConvexity as OnePointConvexity
 from .one_point import one_point_convexity as one_point_convexity
 from .parameters import parameter_distance as parameter_distance
 from .parameters import parameter_norm as parameter_norm
+from .rank import effective_rank as effective_rank
+from .rank import layer_shares as layer_shares
+from .rank import rank_one_share as rank_one_share
+from .rank import singular_values as singular_values
 from .rank import stable_rank as stable_rank
 from .spline_distance import SplineDistance as SplineDistance
 from .spline_distance import cubic_spline_distance as cubic_spline_distance

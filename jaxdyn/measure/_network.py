@@ -28,6 +28,21 @@ def innermost(flow: Any) -> Any:
     return flow
 
 
+def network_params(flow: Any, params: Params) -> Params:
+    """The network's params inside those of flows that wrap it in another state.
+
+    Args:
+        flow: any flow; one with a method `weights(state)` has its network's params, or the state of its own `inner`, from there.
+        params: its state.
+
+    Returns:
+        What the model is evaluated at, up to the reparametrisations of `ReducedFlow` and the like.
+    """
+    while callable(getattr(flow, "weights", None)):
+        params, flow = flow.weights(params), flow.inner
+    return params
+
+
 def dtype_of(params: Params) -> jnp.dtype:
     """The dtype that the parameters call for: the widest of their leaves.
 
@@ -58,7 +73,7 @@ def network_at(flow: Any, params: Params, x: Float[Array, "sample dim"]) -> Floa
 
     Args:
         flow: a flow with a `model`.
-        params: its parameters; reduced coordinates for a `ReducedFlow`.
+        params: its parameters; reduced coordinates for a `ReducedFlow`, the state of a flow that wraps another.
         x: inputs, one row a sample; cast to the dtype of the parameters.
 
     Returns:
@@ -67,7 +82,7 @@ def network_at(flow: Any, params: Params, x: Float[Array, "sample dim"]) -> Floa
     Raises:
         ValueError: the flow has no model, the inputs are no rows, or the model returns another shape.
     """
-    base = innermost(flow)
+    base, params = innermost(flow), network_params(flow, params)
     model = getattr(base, "model", None)
     if model is None:
         raise ValueError(

@@ -31,6 +31,14 @@ WITHOUT_START = {
     "linear": measure.linear_spline_distance(DATA),
     "cubic": measure.cubic_spline_distance(DATA),
     "rank": measure.stable_rank,
+    "effective_rank": measure.effective_rank,
+    "rank_one": measure.rank_one_share,
+    "singular": measure.singular_values,
+    "shares": measure.layer_shares,
+    "angles": measure.neuron_angles,
+    "correlation": measure.correlation,
+    "cosine": measure.correlation_cosine,
+    "kkt": measure.correlation_kkt_residual,
 }
 WITH_START = {
     "kernel_change": measure.ntk_change,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import scipy.stats
 
 import jaxdyn as jd
 from jaxdyn import measure
@@ -54,5 +55,35 @@ def test_jit_and_vmap():
 
 @pytest.mark.parametrize("params", [np.ones(3), {"w": np.ones((2, 2))}, [], [np.ones((2, 2))]])
 def test_another_network(params):
-    with pytest.raises(ValueError, match="stable rank knows"):
+    with pytest.raises(ValueError, match="know the parameters of"):
         measure.stable_rank(None, 0.0, params)
+
+
+def test_shares_ranks_and_values():
+    mlp = jd.models.MLP((6, 5), dim=3, bias=True)
+    params = drawn(mlp)
+    matrices = [np.column_stack([layer["w"], layer["b"]]) for layer in params]
+    norm = np.sqrt(sum(np.sum(m**2) for m in matrices))
+    for scale in (1e-200, 1.0, 1e200):
+        scaled = jax.tree.map(lambda leaf, scale=scale: scale * leaf, params)
+        values = [np.linalg.svd(m, compute_uv=False) for m in matrices]
+        found = measure.singular_values(None, 0.0, scaled)
+        np.testing.assert_allclose(found, [np.pad(v / norm, (0, 5 - len(v))) for v in values], rtol=1e-12, atol=1e-15)
+        entropies = [scipy.stats.entropy(v) for v in values]
+        np.testing.assert_allclose(measure.effective_rank(None, 0.0, scaled), np.exp(entropies), rtol=1e-12)
+        share = [np.linalg.norm(m, 2) ** 2 / np.sum(m**2) for m in matrices]
+        np.testing.assert_allclose(measure.rank_one_share(None, 0.0, scaled), share, rtol=1e-12)
+        np.testing.assert_allclose(measure.layer_shares(None, 0.0, scaled), [np.sum(m**2) / norm**2 for m in matrices], rtol=1e-12)
+
+
+def test_shares_of_two_layers():
+    params = drawn(jd.models.TwoLayer(9, dim=3))
+    inner, outer = sum(np.sum(params[k] ** 2) for k in "ab"), np.sum(params["c"] ** 2)
+    np.testing.assert_allclose(measure.layer_shares(None, 0.0, params), np.array([inner, outer]) / (inner + outer), rtol=1e-13)
+    matrix = np.column_stack([params["a"], params["b"]])
+    values = np.linalg.svd(matrix, compute_uv=False)
+    np.testing.assert_allclose(measure.singular_values(None, 0.0, params), values / np.sqrt(inner + outer), rtol=1e-12)
+    equal = {"a": jnp.eye(4), "c": jnp.ones(4)}
+    np.testing.assert_allclose(measure.effective_rank(None, 0.0, equal), 4, rtol=1e-13)
+    one = {"a": jnp.outer(jnp.arange(1.0, 5.0), jnp.array([1.0, 2.0])), "c": jnp.ones(4)}
+    np.testing.assert_allclose([f(None, 0.0, one) for f in (measure.effective_rank, measure.rank_one_share)], [1, 1], rtol=1e-12)
