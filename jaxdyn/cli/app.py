@@ -81,6 +81,9 @@ def run(
     width: Width = None,
     device: OnDevice = None,
     quiet: Quiet = False,
+    animate: Annotated[
+        Path | None, typer.Option("--animate", metavar="FILE", help="Draw an animation too, a .gif or .mp4, for labs that have one.")
+    ] = None,
 ) -> None:
     """Run a lab: its sweep, its figure and its claims.
 
@@ -101,7 +104,7 @@ def run(
 
         chosen = find_lab(_labs(), lab)
         settings = make_settings(chosen, assignments or [], seeds)
-    _run(chosen, settings, Path("runs") / chosen.name if out is None else out, width, device, quiet)
+    _run(chosen, settings, Path("runs") / chosen.name if out is None else out, width, device, quiet, animate)
 
 
 @app.command()
@@ -198,14 +201,14 @@ def _read(directory: Path) -> dict[str, Any]:
     return found
 
 
-def _result(lab: "Lab", settings: Any, out: Path, width: int | None, quiet: bool) -> "LabResult":
-    return lab.run(settings, out=out, width=width, progress=not quiet)
+def _result(lab: "Lab", settings: Any, out: Path, width: int | None, quiet: bool, animate: Path | None = None) -> "LabResult":
+    return lab.run(settings, out=out, width=width, progress=not quiet, **({} if animate is None else {"animate": animate}))
 
 
-def _run(lab: "Lab", settings: Any, out: Path, width: int | None, device: Device | None, quiet: bool) -> None:
+def _run(lab: "Lab", settings: Any, out: Path, width: int | None, device: Device | None, quiet: bool, animate: Path | None = None) -> None:
     with sentences(f"Go on with: jaxdyn resume {shlex.quote(str(out))}"):
         start_jax(device)
-        result = _result(lab, settings, out, width, quiet)
+        result = _result(lab, settings, out, width, quiet, animate)
         _print(result.lab, result.table, result.claims, result.paths)
 
 

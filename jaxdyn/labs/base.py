@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import xarray as xr
 
+from ..plot import movie_writer
+
 Verdict = Literal["holds", "does not hold", "loose", "not tested"]
 
 
@@ -104,9 +106,10 @@ class Lab:
         paper: authors, year, arXiv number.
         settings: a frozen dataclass with a default for everything; its fields are what `--set name=value` takes, each with
             `metadata={"help": ...}`. It has a field `seeds`.
-        run: `run(settings=None, *, out=None, width=None, progress=True, **changes) -> LabResult`: the settings, and by name what replaces
-            them; a directory for the store, the figure and the claims, None writes nothing, and calling again with the same one goes on;
-            slots of a batch; whether to draw bars. A setting that makes no sense, or an `out` of another run, is a ValueError.
+        run: `run(settings=None, *, out=None, width=None, progress=True, animate=None, **changes) -> LabResult`: the settings, and by name
+            what replaces them; a directory for the store, the figure and the claims, None writes nothing, and calling again with the same
+            one goes on; slots of a batch; whether to draw bars; a file for an animation. A setting that makes no sense, or an `out` of
+            another run, is a ValueError.
     """
 
     name: str
@@ -170,6 +173,7 @@ def runner(
     make_claims: Callable[[Any, dict[str, xr.Dataset]], list[Claim]],
     make_table: Callable[[Any, dict[str, xr.Dataset], list[Claim]], list[dict[str, Any]]],
     draw: Callable[[Any, dict[str, xr.Dataset], list[Claim], list[str]], None],
+    film: Callable[[Any, dict[str, xr.Dataset], str], None] | None = None,
 ) -> Callable[..., LabResult]:
     """A lab's `run`, of its parts.
 
@@ -180,13 +184,20 @@ def runner(
         make_claims: settings and Datasets to claims.
         make_table: settings, Datasets and claims to the rows.
         draw: settings, Datasets and claims to the files.
+        film: settings and Datasets to an animation; None for a lab that has none.
 
     Returns:
         `run`.
     """
 
     def run(
-        settings: Any = None, *, out: str | Path | None = None, width: int | None = None, progress: bool = True, **changes: object
+        settings: Any = None,
+        *,
+        out: str | Path | None = None,
+        width: int | None = None,
+        progress: bool = True,
+        animate: str | Path | None = None,
+        **changes: object,
     ) -> LabResult:
         """Runs the sweeps, draws the figure and checks the claims.
 
@@ -196,14 +207,19 @@ def runner(
                 a killed run stopped.
             width: slots of a batch, chosen by default.
             progress: whether to draw progress bars.
+            animate: a file to draw an animation into, .gif or .mp4; None draws none.
             **changes: settings by name, `run(seeds=8)`.
 
         Returns:
             Datasets, table, claims and paths.
 
         Raises:
-            ValueError: a setting makes no sense, or `out` holds another run.
+            ValueError: a setting makes no sense, `out` holds another run, or there is no such animation.
         """
+        if animate is not None:
+            if film is None:
+                raise ValueError(f"{name} has no animation: leave --animate out.")
+            movie_writer(animate)
         settings = settings or defaults()
         try:
             s = dataclasses.replace(settings, **changes)
@@ -222,6 +238,9 @@ def runner(
             draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
             paths["claims"] = str(folder / "claims.json")
             finish(folder, name, s, table, claims)
+        if animate is not None and film is not None:
+            film(s, found, str(animate))
+            paths["animation"] = str(animate)
         return LabResult(name, dataclasses.asdict(s), found, table, claims, paths)
 
     return run

@@ -1,6 +1,8 @@
 """Drawing: arrays to panels."""
 
 from . import panels as panels
+from .animation import movie_writer as movie_writer
+from .animation import save_animation as save_animation
 from .style import BLUE as BLUE
 from .style import GREEN as GREEN
 from .style import GREY as GREY
