@@ -57,8 +57,8 @@ def plane_run(s: Settings, found: dict[str, xr.Dataset], seed: int = 0, draw: in
     one = found["plane"].isel(cell=place, seed=seed)
     one = one.isel(time=np.isfinite(one["loss"].values))
     sign = np.sign(one["outer"].values[0])
-    numbers = (one[name].values for name in ("time", "log_time", "inner"))
-    return PlaneRun(np.asarray(samples.x), np.asarray(samples.y), *numbers, sign, one["size"].values, one["loss"].values)
+    time, logs, inner = (one[name].values for name in ("time", "log_time", "inner"))
+    return PlaneRun(np.asarray(samples.x), np.asarray(samples.y), time, logs, inner, sign, one["size"].values, one["loss"].values)
 
 
 def arcs(ax: Any, run: PlaneRun, radius: float = 1.0) -> None:

@@ -200,7 +200,7 @@ def _conserved(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     turned = np.concatenate([np.nanmax(ds["turned_over"].values, -1).ravel() for ds in balanced])
     plane = float(np.nanmax(found["plane"]["unbalanced"].values))
     others = max(float(np.nanmax(ds["unbalanced"].values)) for ds in balanced)
-    tolerance = max(CONSERVED, 100 * s.rtol / 1000)
+    tolerance = max(CONSERVED, s.rtol / 100)
     return [
         make_claim(
             "signs",

@@ -117,10 +117,11 @@ def _imbalance(s: Settings, ds: xr.Dataset) -> list[Claim]:
 def _spoilt(ds: xr.Dataset, name: str, words: str) -> Claim:
     rows = [(share, share_aligned(one), neurons_at_end(one), one) for share, one in levels(ds, "share")]
     first = rows[0]
+    cosine = float(first[3]["cosine"].min())
     return make_claim(
         name,
         f"open question: {words}",
-        f"all neurons are right or dead before the loss falls with a share of {first[0]:g} of the {words}, smallest cosine {float(first[3]['cosine'].min()):.2f}",
+        f"all neurons are right or dead before the loss falls with a share of {first[0]:g} of the {words}, smallest cosine {cosine:.2f}",
         first[1],
         "1",
         first[1] == 1,

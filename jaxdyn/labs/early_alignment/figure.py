@@ -10,13 +10,15 @@ from ... import plot
 from ..base import Claim
 from .animation import COLOURS, arcs, plane_run
 from .claims_early import grids
-from .claims_open import neurons_at_end, parting_norm, share_aligned, theorem_norm
+from .claims_open import neurons_at_end, share_aligned, theorem_norm
 from .settings import Settings
 from .times import levels, of_kind, phases
 
 SHADES = (plot.BLUE, plot.GREEN, plot.ORANGE, plot.INK)
 TURNING = 6.0
 """Until this time of the clock the circle shows the neurons."""
+LATEST = 20.0
+"""Up to this power of ten the original time is drawn."""
 LN10 = np.log(10)
 
 
@@ -37,7 +39,7 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
         _circle(s, found, axes["circle"])
         _clocks(s, found, axes["clock"], axes["time"])
         _scatter(s, found, axes["scatter"])
-        _norms(s, of_kind(studied, "norm"), axes["norm"])
+        _norms(s, of_kind(studied, "norm"), found["plane"], axes["norm"])
         _rank(s, of_kind(studied, "grid"), axes["rank"])
         _imbalance(of_kind(studied, "delta"), axes["delta"])
         _spoilt(s, studied, axes["spoilt"])
@@ -89,14 +91,14 @@ def _clocks(s: Settings, found: dict[str, xr.Dataset], clock: Any, time: Any) ->
     for ax in (clock, time):
         ax.plot([], [], color=plot.GREY, label="log₁₀ loss")
         ax.plot([], [], color=plot.GREY, linestyle=(0, (3, 2)), label="log₁₀ norm of all weights")
-    clock.set(ylim=(-12, 4), xlabel="the clock's s, ds = loss dt")
+    clock.set(ylim=(-14, 4), xlabel="the clock's s, ds = loss dt")
     clock.set_title("Loss and norm in the clock that is run")
     clock.legend(loc="lower left")
-    low, high = time.get_xlim()
-    late = np.linspace(3, high - 3, 20)
-    time.plot(late, 1 - late, color=plot.INK, linewidth=0.9, linestyle=(0, (1, 2)), label="1/t")
-    time.set(xlabel="log₁₀ t, the original time", xlim=(-3, high))
-    time.set_title("The same in the original time")
+    late = np.linspace(2, LATEST, 20)
+    time.plot(late, 2 - late, color=plot.INK, linewidth=1.1, linestyle=(0, (1, 2)), label="1/t")
+    time.set(xlabel="log₁₀ t, the original time", xlim=(-2, LATEST), ylim=(-LATEST - 2, 6))
+    last = float(np.nanmax(found[f"n={s.studied}"]["log_time_end"])) / LN10
+    time.set_title(f"The same in the original time (run to 1e{last:.0f})")
     time.legend(loc="lower left")
 
 
@@ -115,30 +117,34 @@ def _scatter(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     x = np.geomspace(max(x[0], 0.5), x[1], 50)
     ax.plot(x, top * x, color=plot.INK, linewidth=1.3, label=f"{top:.2f} log n / √µ")
     ax.set(xscale="log", yscale="log", xlabel="log n / √µ", ylabel="t₁")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if x[0] < tick < x[-1]]
+    ax.set_xticks(ticks, [f"{tick}" for tick in ticks])
+    ax.set_xticks([], minor=True)
     ax.set_title("Time of alignment against the bound")
-    ax.legend(loc="upper left")
+    ax.legend(loc="upper left", ncols=2)
+    ax.set_ylim(top=2.5 * ax.get_ylim()[1])
 
 
-def _norms(s: Settings, ds: xr.Dataset, ax: Any) -> None:
+def _norms(s: Settings, ds: xr.Dataset, plane: xr.Dataset, ax: Any) -> None:
     rows = levels(ds, "norm")
     norms = [norm for norm, _ in rows]
     times = [phases(one) for _, one in rows]
     for name, colour, label in (("aligned", plot.BLUE, "t₁"), ("grown", plot.ORANGE, "t₂")):
-        values = [getattr(one, name).ravel() for one in times]
-        low, middle, high = np.nanquantile(np.stack(values), [0, 0.5, 1], axis=1)
+        values = np.stack([getattr(one, name).ravel() for one in times])
+        low, middle, high = np.nanquantile(np.where(np.isfinite(values).any(1, keepdims=True), values, 1e300), [0, 0.5, 1], axis=1)
         ax.fill_between(norms, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(norms, middle, "o-", color=colour, label=f"{label}, median and range")
-    ax.set(xscale="log", yscale="log", xlabel="norm of the start", ylabel="original time")
+    ax.set(xscale="log", yscale="log", xlabel="norm of the start", ylabel="original time", ylim=(1e-2, 1e4), yticks=[0.01, 0.1, 1, 10])
     shares = ax.twinx()
-    shares.plot(norms, [share_aligned(one) for _, one in rows], "s--", color=plot.GREEN, markersize=6, fillstyle="none")
-    shares.set(ylim=(-0.05, 1.55), yticks=[0, 0.5, 1])
-    shares.set_ylabel("share of runs with t₁ < t₂", color=plot.GREEN, loc="bottom")
-    ax.plot([], [], "s--", color=plot.GREEN, fillstyle="none", label="share with t₁ < t₂")
-    if np.isfinite(parting := parting_norm(s, ds)):
-        ax.axvline(parting, color=plot.GREY, linewidth=1, linestyle=(0, (2, 2)))
-    exponent = np.log10(theorem_norm(s))
-    ax.set_title(f"Small enough? The theorem asks for 10^{exponent:.0f}")
-    ax.legend(loc="upper right")
+    for some, mark, label in ((ds, "s--", f"{s.dim} inputs"), (plane, "^:", "2 inputs")):
+        levels_of = levels(some, "norm")
+        share = [share_aligned(one) for _, one in levels_of]
+        shares.plot([norm for norm, _ in levels_of], share, mark, color=plot.GREEN, markersize=6, fillstyle="none")
+        ax.plot([], [], mark, color=plot.GREEN, fillstyle="none", label=f"share with t₁ < t₂, {label}")
+    shares.set(ylim=(-1.3, 1.75), yticks=[0, 0.5, 1])
+    shares.set_ylabel("share of runs", color=plot.GREEN)
+    ax.set_title(f"Small enough? (The theorem: 10$^{{{np.log10(theorem_norm(s)):.0f}}}$)")
+    ax.legend(loc="upper center", ncols=2, fontsize=8)
 
 
 def _rank(s: Settings, ds: xr.Dataset, ax: Any) -> None:
@@ -175,9 +181,10 @@ def _imbalance(ds: xr.Dataset, ax: Any) -> None:
     )
     for share, colour, mark, label in parts:
         ax.plot(at, [share(one) for _, one in rows], mark, color=colour, label=label)
-    ax.plot(at, [float(one["dead_end"].mean()) for _, one in rows], "^:", color=plot.GREY, label="dead neurons (share of neurons)")
+    times = [phases(one) for _, one in rows]
+    ax.plot(at, [float(np.nanmedian(one.aligned / one.grown)) for one in times], "^-", color=plot.GREEN, label="median of t₁ / t₂")
     ax.set_xticks(at, [f"{delta:g}" for delta, _ in rows])
-    ax.set(xlabel="v² − |w|² of each neuron at the start", ylabel="share of runs", ylim=(-0.05, 1.35), yticks=[0, 0.5, 1])
+    ax.set(xlabel="v² − |w|² of each neuron at the start", ylabel="share of runs; t₁ / t₂", ylim=(-0.05, 1.5), yticks=[0, 0.5, 1])
     ax.set_title("Starts that are not balanced")
     ax.legend(loc="upper center", ncols=1)
 
@@ -205,22 +212,23 @@ def _spoilt(s: Settings, ds: xr.Dataset, ax: Any) -> None:
 
 
 def _images(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
-    for kind, dash in (("digits", "-"), ("mnist", "--")):
+    for kind, colour, title in (("digits", plot.BLUE, "scikit-learn"), ("mnist", plot.ORANGE, "MNIST")):
         if kind not in found:
             continue
         ds = found[kind]
-        for cell, ((first, second), colour) in enumerate(zip(s.pairs, SHADES, strict=False)):
-            one = ds.isel(cell=cell)
-            label = f"{first} and {second}: cosines from {float(one['cosine']):.2f}" + (", MNIST" if kind == "mnist" else "")
-            share = one["right"].values
-            ax.plot(one["time"], np.nanmean(share, axis=0), color=colour, linestyle=dash, label=label)
-            grown = phases(ds.isel(cell=[cell])).grown[0]
-            logs = one["log_time"].values
-            clock = [np.interp(np.log(t), row[1:], one["time"].values[1:]) for t, row in zip(grown, logs, strict=True) if np.isfinite(t)]
-            if clock:
-                ax.axvline(float(np.median(clock)), color=colour, linewidth=0.8, linestyle=(0, (1, 2)))
-    ax.set(xlabel="the clock's s (dotted: t₂)", ylabel="share of neurons, right or dead", ylim=(0, 1.05))
+        share = ds["right"].where(np.isfinite(ds["loss"]), ds["right_end"])  # the last record on
+        for cell in range(ds.sizes["cell"]):
+            ax.plot(ds["time"], share.isel(cell=cell).mean("seed"), color=colour, linewidth=0.9, alpha=0.45)
+        cosines = f"smallest cosines {float(ds['cosine'].min()):.2f} to {float(ds['cosine'].max()):.2f}"
+        ax.plot(ds["time"], share.mean(["cell", "seed"]), color=colour, linewidth=2.4, label=f"{title}, {cosines}; thin: each pair")
+        grown = phases(ds).grown
+        rows = zip(grown.ravel(), ds["log_time"].values.reshape(grown.size, -1), strict=True)
+        clock = [np.interp(np.log(t), row[1:], ds["time"].values[1:]) for t, row in rows if np.isfinite(t)]
+        if clock:
+            ax.axvspan(min(clock), max(clock), color=colour, alpha=0.12, linewidth=0, label="t₂, its range")
+    ax.set(xlabel="the clock's s", ylabel="share of neurons, right or dead", ylim=(-0.02, 1.25), yticks=[0, 0.5, 1])
     ax.set_xscale("symlog", linthresh=1.0)
     ax.set_xlim(left=0)
-    ax.set_title("Handwritten digits")
-    ax.legend(loc="lower right", fontsize=8)
+    ax.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+    ax.set_title("Handwritten digits, two at a time")
+    ax.legend(loc="upper left", fontsize=8)

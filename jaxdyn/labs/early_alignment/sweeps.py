@@ -135,8 +135,8 @@ def _theory(samples: data.Samples) -> dict[str, float]:
         samples: the data.
 
     Returns:
-        The smallest cosine; whether the data are linearly separable, without which S_+ and S_- are empty; the slower class's rate; the limits
-        of normalised margin and stable rank, NaN where a class has no margin.
+        The smallest cosine; whether the data are linearly separable, without which S_+ and S_- are empty; the slower class's rate; the
+        limits of normalised margin and stable rank, NaN where a class has no margin.
     """
     x, y = np.asarray(samples.x), np.asarray(samples.y)
     rate = min(float(np.linalg.norm(x[y == sign].sum(0))) for sign in (1, -1))

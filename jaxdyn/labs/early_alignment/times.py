@@ -171,8 +171,8 @@ def early_errors(s: Settings, ds: xr.Dataset) -> dict[float, tuple[float, int]]:
         unit = w / np.linalg.norm(w, axis=-1, keepdims=True)
         times = np.exp(ds["log_time"].values[k, :, :number])
         shifts = [slice(j, number - 4 + j) for j in range(5)]
-        change = sum(weight * unit[:, shift] for weight, shift in zip(STENCIL, shifts, strict=True))
-        change = change / sum(weight * times[:, shift] for weight, shift in zip(STENCIL, shifts, strict=True))[..., None, None]
+        turned, passed = (np.tensordot(STENCIL, np.stack([one[:, shift] for shift in shifts]), 1) for one in (unit, times))
+        change = turned / passed[..., None, None]
         active = unit @ x.T > 0
         steady = np.all([active[:, shift] == active[:, shifts[2]] for shift in shifts], axis=0).all(-1)
         here, sums = unit[:, shifts[2]], (active[:, shifts[2]] * y) @ x
