@@ -132,9 +132,9 @@ def test_slopes_are_those_of_the_law():
     assert (errors < 1e-12).all() and np.isnan(times.slope(x[:2], y[:2])[0])
 
 
-def test_the_theorem_asks_for_a_tiny_norm():
+def test_the_bounds_ask_for_a_tiny_norm():
     s = early_alignment.Settings()
-    assert claims_open.theorem_norm(s) == pytest.approx(16 ** (-16 / np.sqrt(0.1)) / np.sqrt(20), rel=1e-9)
+    assert claims_open.bounded_norm(s) == pytest.approx(16 ** (-16 / np.sqrt(0.1)), rel=1e-9)
     assert s.small <= claims_late.SMALL
 
 

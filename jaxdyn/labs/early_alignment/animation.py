@@ -101,6 +101,7 @@ def animate(s: Settings, found: "dict[str, xr.Dataset] | LabResult", path: str |
     ])
     lengths = np.linalg.norm(run.inner, axis=-1)
     unit = run.inner / lengths[..., None]
+    logs_of_time = np.maximum(run.log_time, run.log_time[1]) / np.log(10)  # minus infinity at the start
     with plot.style():
         figure, axes = plot.make_figure((8.4, 4.4), [["circle", "loss"]], width_ratios=[1.15, 1])
         ax, beside = axes["circle"], axes["loss"]
@@ -130,9 +131,9 @@ def animate(s: Settings, found: "dict[str, xr.Dataset] | LabResult", path: str |
             for ray, place, weight in zip(rays, here, share, strict=True):
                 ray.set_data([0, place[0]], [0, place[1]])
                 ray.set_linewidth(0.4 + 2.2 * float(weight))
-            logs = float(at(run.log_time, max(moment, run.clock[1]))) / np.log(10)
-            time = f"t = {10**logs:.3f}" if logs < 3 else f"t = 10^{logs:.0f}"
-            ax.set_title(f"s = {moment:.1f}, {time}, norm 10^{float(at(run.size, moment)) / np.log(10):.1f}")
+            logs = float(at(logs_of_time, moment))
+            time = f"t = {10**logs:.3f}" if logs < 3 else f"t = $10^{{{logs:.0f}}}$"
+            ax.set_title(f"s = {moment:.1f}, {time}, norm $10^{{{float(at(run.size, moment)) / np.log(10):.1f}}}$")
             line.set_xdata([moment, moment])
 
         plot.save_animation(figure, draw_frame, frames, path, FRAMES_A_SECOND)

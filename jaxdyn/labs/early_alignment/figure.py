@@ -10,7 +10,7 @@ from ... import plot
 from ..base import Claim
 from .animation import COLOURS, arcs, plane_run
 from .claims_early import grids
-from .claims_open import neurons_at_end, share_aligned, theorem_norm
+from .claims_open import bounded_norm, neurons_at_end, share_aligned
 from .settings import Settings
 from .times import levels, of_kind, phases
 
@@ -65,7 +65,7 @@ def _circle(s: Settings, found: dict[str, xr.Dataset], ax: Any) -> None:
     ax.set(xlim=(-1.15, 1.15), ylim=(-1.3, 1.1), aspect="equal")
     ax.set_axis_off()
     ax.legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, -0.06))
-    ax.set_title(f"Neurons turn to their class, outwards s = 0 to {TURNING:g}")
+    ax.set_title(f"Neurons turn (outwards: s = 0 to {TURNING:g})")
 
 
 def _ring(radius: float) -> Any:
@@ -91,9 +91,9 @@ def _clocks(s: Settings, found: dict[str, xr.Dataset], clock: Any, time: Any) ->
     for ax in (clock, time):
         ax.plot([], [], color=plot.GREY, label="log₁₀ loss")
         ax.plot([], [], color=plot.GREY, linestyle=(0, (3, 2)), label="log₁₀ norm of all weights")
-    clock.set(ylim=(-14, 4), xlabel="the clock's s, ds = loss dt")
+    clock.set(ylim=(-14, 9), yticks=[-12, -8, -4, 0, 4], xlabel="the clock's s, ds = loss dt")
     clock.set_title("Loss and norm in the clock that is run")
-    clock.legend(loc="lower left")
+    clock.legend(loc="upper left", ncols=2, fontsize=8)
     late = np.linspace(2, LATEST, 20)
     time.plot(late, 2 - late, color=plot.INK, linewidth=1.1, linestyle=(0, (1, 2)), label="1/t")
     time.set(xlabel="log₁₀ t, the original time", xlim=(-2, LATEST), ylim=(-LATEST - 2, 6))
@@ -143,7 +143,7 @@ def _norms(s: Settings, ds: xr.Dataset, plane: xr.Dataset, ax: Any) -> None:
         ax.plot([], [], mark, color=plot.GREEN, fillstyle="none", label=f"share with t₁ < t₂, {label}")
     shares.set(ylim=(-1.3, 1.75), yticks=[0, 0.5, 1])
     shares.set_ylabel("share of runs", color=plot.GREEN)
-    ax.set_title(f"Small enough? (The theorem: 10$^{{{np.log10(theorem_norm(s)):.0f}}}$)")
+    ax.set_title(f"Small enough? (The bounds: 10$^{{{np.log10(bounded_norm(s)):.0f}}}$)")
     ax.legend(loc="upper center", ncols=2, fontsize=8)
 
 
