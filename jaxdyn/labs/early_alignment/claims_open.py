@@ -22,7 +22,7 @@ def neurons_at_end(ds: xr.Dataset) -> float:
 
 
 def bounded_norm(s: Settings) -> float:
-    """How small starts must be for sure: weights grow like exp(n t) at most until the bound log n / sqrt mu on t_1, its constant taken as 1."""
+    """How small starts must be for sure: weights grow like exp(n t) at most until the bound log n / sqrt mu on t_1 (constant 1)."""
     return float(np.exp(-s.studied * np.log(s.studied) / np.sqrt(s.separation)))
 
 
