@@ -42,7 +42,7 @@ def test_a_small_run_and_its_resumption(result):
     for name in ("aligned", "no-exit", "direction-equation", "signs", "balanced", "loss", "loss-logarithm", "margin", "t1-norm", "t2-norm"):
         assert good[name] == "holds", name
     assert good["stable-rank"] in ("holds", "loose") and good["direction-error"] == "loose"
-    assert good["digits-cosine"] == "does not hold"
+    assert good["digits-cosine"] == "holds"  # of a few images
     assert all(np.fromfile(path, np.uint8).size > 1000 for path in result.paths.values() if path.endswith(("png", "svg", "json")))
     again = early_alignment.run(**SMALL, out=result.paths["store"].removesuffix("/run.zarr"), progress=False)
     assert verdicts(again.claims) == good
@@ -62,7 +62,8 @@ def test_claims_fail_on_other_data(result):
     assert failing(n_12=cones.assign(right=cones["right"].where(~last, 0.9))) == {"no-exit"}
     assert failing(n_12=cones.assign(right=0.9 + 0 * cones["right"])) >= {"aligned", "no-exit"}
     assert failing(n_12=cones.assign(log_time=cones["log_time"] + 4)) >= {"t1-bound", "t1-samples"}
-    assert "t1-separation" in failing(n_12=cones.assign(log_time=cones["log_time"] + 9 * (cones["mu"] < 0.3)))
+    later = {name: ds.assign(log_time=ds["log_time"] + 9 * (ds["mu"] < 0.3)) for name, ds in found.items() if name.startswith("n=")}
+    assert "t1-separation" in failing(**later)
     turned = plane["inner"].copy(data=plane["inner"].values[..., ::-1])
     assert failing(plane=plane.assign(inner=turned)) == {"direction-equation", "direction-error"}
     assert failing(plane=plane.assign(turned_over=plane["turned_over"] + 0.1)) == {"signs"}
@@ -71,7 +72,7 @@ def test_claims_fail_on_other_data(result):
     assert failing(n_12=cones.assign(stable_rank_end=cones["stable_rank_end"] + 1.1)) == {"stable-rank", "stable-rank-limit"}
     assert failing(n_12=cones.assign(margin_end=0.9 * cones["margin_end"])) == {"margin"}
     studied = found["n=6"]
-    slower = studied.assign(log_time=studied["log_time"] + 0.1 * (studied["norm"] == 1e-4))
+    slower = studied.assign(log_time=studied["log_time"] + 0.1 * (studied["norm"] == SMALL["norms"][0]))
     assert failing(**{"n=6": slower}) >= {"t1-norm", "t2-norm"}
     wrong = studied.assign(right=studied["right"].where(studied["kind"] != "delta", 0.5))
     assert verdicts(early_alignment.make_claims(s, found | {"n=6": wrong}))["unbalanced"] == "does not hold"
@@ -84,8 +85,8 @@ def test_claims_fail_on_other_data(result):
     wrong = digits.assign(right=0 * digits["right"], stable_rank_end=2.1 + 0 * digits["stable_rank_end"])
     now = verdicts(early_alignment.make_claims(s, found | {"digits": wrong}))
     assert now["digits-aligned"] == now["digits-rank"] == "does not hold"
-    met = digits.assign(cosine=0.1 + 0 * digits["cosine"])
-    assert verdicts(early_alignment.make_claims(s, found | {"digits": met}))["digits-cosine"] == "holds"
+    apart = digits.assign(cosine=-0.1 + 0 * digits["cosine"])
+    assert verdicts(early_alignment.make_claims(s, found | {"digits": apart}))["digits-cosine"] == "does not hold"
     never = studied.assign(right=studied["right"].where(studied["kind"] != "norm", 0.5))
     assert verdicts(early_alignment.make_claims(s, found | {"n=6": never}))["norm-needed"] == "not tested"
 

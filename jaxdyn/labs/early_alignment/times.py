@@ -56,12 +56,34 @@ def phases(ds: xr.Dataset) -> Phases:
     below = there & (loss <= goal)
     after = np.where(below.any(-1), below.argmax(-1), 1)[..., None]
     at = lambda values, k: np.take_along_axis(values, k, -1)  # noqa: E731
-    part = (at(loss, after - 1) - goal) / (at(loss, after - 1) - at(loss, after))
-    grown = np.where(below.any(-1), (at(times, after - 1) + part * (at(times, after) - at(times, after - 1)))[..., 0], np.nan)
+    around = np.clip(after + np.arange(-2, 2), 0, loss.shape[-1] - 1)
+    grown = np.where(below.any(-1), _crossing(at(loss, around), at(times, around), goal[..., 0]), np.nan)
     last = there.shape[-1] - 1 - there[..., ::-1].argmax(-1)[..., None]
     then = np.where(below.any(-1)[..., None], after, last)
     parted = np.nan_to_num(aligned, nan=np.inf) < np.nan_to_num(grown, nan=np.inf)
     return Phases(aligned, grown, found.left, at(share, then)[..., 0], parted)
+
+
+def _cubic(values: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """What goes through four values at -1, 0, 1 and 2, in between."""
+    left, right = part + 1, part - 2
+    a, b, c, d = np.moveaxis(values, -1, 0)
+    return (
+        -a * part * (part - 1) * right + 3 * b * left * (part - 1) * right - 3 * c * left * part * right + d * left * part * (part - 1)
+    ) / 6
+
+
+def _crossing(loss: np.ndarray, times: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """When the loss falls through the goal, between the middle ones of four records; linear where one of the others is missing."""
+    step, first, second = (np.arange(-1, 3), (Ellipsis, slice(1, 2)), (Ellipsis, slice(2, 3)))
+    whole = np.isfinite(loss).all(-1, keepdims=True)
+    loss, times = (np.where(whole, one, one[first] + step * (one[second] - one[first])) for one in (loss, times))
+    low, high = np.zeros(goal.shape), np.ones(goal.shape)
+    for _ in range(40):
+        middle = (low + high) / 2
+        above = _cubic(loss, middle) > goal
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return _cubic(times, (low + high) / 2)
 
 
 def of_kind(ds: xr.Dataset, kind: str) -> xr.Dataset:
