@@ -23,7 +23,11 @@ class Krylov(NamedTuple):
 
     def eigen(self, diagonal: Float[Array, " step"]) -> tuple[Float[Array, " step"], Float[Array, "step step"]]:
         """Eigenvalues, ascending, and eigenvectors of the matrix, with a diagonal in place of its own."""
-        return jnp.linalg.eigh(jnp.diag(diagonal) + jnp.diag(self.beside[:-1], 1) + jnp.diag(self.beside[:-1], -1))
+        return jnp.linalg.eigh(self.matrix(diagonal))
+
+    def matrix(self, diagonal: Float[Array, " step"]) -> Float[Array, "step step"]:
+        """The matrix, with a diagonal in place of its own."""
+        return jnp.diag(diagonal) + jnp.diag(self.beside[:-1], 1) + jnp.diag(self.beside[:-1], -1)
 
 
 def krylov(operator: Callable[[Array], Array], start: Float[Array, " param"], num_steps: int) -> Krylov:

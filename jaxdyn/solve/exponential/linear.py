@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, PyTree
 from ..._types import Params
 from ..krylov import krylov
 from ..metric import reciprocal, root_of_mobility
+from .modes import eigh, svd
 
 NEEDS = ("outputs", "loss_of_outputs", "mobility")
 """The methods of a flow whose linear part this is."""
@@ -152,10 +153,10 @@ def stiff_part(
         return bent if project is None else project(bent)
 
     if y.size <= FEW_PARAMS:
-        values, vectors = jnp.linalg.eigh(jax.vmap(operator)(jnp.eye(y.size, dtype=y.dtype)))
+        values, vectors = eigh(jax.vmap(operator)(jnp.eye(y.size, dtype=y.dtype)))
     else:
         space = krylov(operator, velocity, STIFF_MODES)
-        values, inside = space.eigen(space.diagonal)
+        values, inside = eigh(space.matrix(space.diagonal))
         vectors = space.basis.T @ inside
     part = LinearPart(vectors, jnp.maximum(values, 0.0), jnp.zeros((), y.dtype), jnp.ones_like(y))
     return jax.lax.stop_gradient(part)
@@ -182,7 +183,7 @@ def _root_of_curvature(loss: Callable[[Array], Array], f: Array, separable: bool
 
 
 def _root(curvature: Float[Array, "a a"]) -> Float[Array, "a a"]:
-    values, vectors = jnp.linalg.eigh((curvature + curvature.T) / 2)
+    values, vectors = eigh((curvature + curvature.T) / 2)
     return jnp.sqrt(jnp.maximum(values, 0.0))[:, None] * vectors.T
 
 
@@ -211,9 +212,9 @@ def modes_of_rows(rows: Float[Array, "output param"]) -> tuple[Float[Array, "par
     """
     outputs, params = rows.shape
     if params <= outputs:
-        values, vectors = jnp.linalg.eigh(rows.T @ rows)
+        values, vectors = eigh(rows.T @ rows)
         return vectors, jnp.maximum(values, 0.0)
-    values, left = jnp.linalg.eigh(rows @ rows.T)
+    values, left = eigh(rows @ rows.T)
     good = values > 0.1 * jnp.sqrt(jnp.finfo(rows.dtype).eps) * values[-1]
     sizes = jnp.sqrt(jnp.where(good, values, 1.0))
     return jnp.where(good[None, :], (rows.T @ left) / sizes[None, :], 0.0), jnp.where(good, values, 0.0)
@@ -261,5 +262,5 @@ def modes_by_krylov(
     # A^T of the left vectors is B^T of the right ones; the last left vector, of which only beta is known, counts too
     b = jnp.zeros((modes + 1, modes), dtype).at[jnp.arange(modes), jnp.arange(modes)].set(upper)
     b = b.at[jnp.arange(1, modes + 1), jnp.arange(modes)].set(lower)
-    _, values, right = jnp.linalg.svd(b, full_matrices=False)
+    _, values, right = svd(b)
     return rights.T @ right.T, values**2

@@ -1,0 +1,59 @@
+"""The lab of max margins: a small run, and claims that fail where they should."""
+
+import numpy as np
+import pytest
+
+from jaxdyn.labs import max_margin
+
+SMALL = {"seeds": 6, "cosines": (0.3,), "samples": 8, "dim": 3, "width": 8, "deep": (4, 4), "decades": 300.0}
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    return max_margin.run(**SMALL, out=tmp_path_factory.mktemp("lab"), progress=False)
+
+
+def verdicts(claims):
+    return {claim.id.removeprefix("max-margin."): claim.verdict for claim in claims}
+
+
+@pytest.mark.slow
+def test_a_small_run_reaches_the_limit_that_is_known(result):
+    found = verdicts(result.claims)
+    for name in ("limit-cone-0.3", "gap-cone-0.3", "rises-cone-0.3", "rises-squared", "kkt-cone-0.3", "kkt-squared"):
+        assert found[name] == "holds", name
+    assert [row["run"] for row in result.table] == ["cone-0.3", "any", "squared", "deep"]
+    assert np.all(result.datasets["cone-0.3"]["end_time"].values >= 300)
+    assert all(np.fromfile(path, np.uint8).size > 1000 for path in result.paths.values() if path.endswith(("png", "svg", "json")))
+
+
+@pytest.mark.slow
+def test_claims_fail_on_other_data(result):
+    settings, found = max_margin.Settings(**SMALL), dict(result.datasets)
+    cone = found["cone-0.3"]
+
+    def broken(**changes):
+        return verdicts(max_margin.make_claims(settings, found | {"cone-0.3": cone.assign(**changes)}))
+
+    assert broken(end_margin=0.8 * cone["end_margin"])["limit-cone-0.3"] == "does not hold"
+    assert broken(end_margin_early=cone["end_margin"])["gap-cone-0.3"] == "does not hold"
+    wavy = cone["log_norm"] + 0.01 * np.sin(np.arange(cone.sizes["time"]))[None, :]
+    assert broken(log_norm=wavy)["rises-cone-0.3"] == "does not hold"
+    assert broken(log_loss=1.1 * cone["log_loss"])["loss-cone-0.3"] == "does not hold"
+    assert broken(log_norm=1.3 * cone["log_norm"])["norm-cone-0.3"] == "does not hold"
+    assert broken(residual=cone["residual_early"])["kkt-cone-0.3"] == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"seeds": 1}, "at least 2"),
+        ({"cosines": (-0.1,)}, "between 0 and 1"),
+        ({"deep": (4,)}, "hidden layers"),
+        ({"start": 0.0}, "positive"),
+        ({"decades": 50.0}, "a third"),
+    ],
+)
+def test_settings_that_make_no_sense(changes, match):
+    with pytest.raises(ValueError, match=match):
+        max_margin.Settings(**changes)
