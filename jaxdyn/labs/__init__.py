@@ -1,5 +1,6 @@
 """One lab a paper: the sweep, the figure and the claims."""
 
+from . import directional_convergence as directional_convergence
 from . import identity_link as identity_link
 from . import kernel_vs_adaptive as kernel_vs_adaptive
 from . import lazy_to_rich as lazy_to_rich
@@ -12,6 +13,14 @@ from .base import read_claims as read_claims
 from .base import read_lab_file as read_lab_file
 
 LABS: dict[str, Lab] = {
-    lab.name: lab for lab in (identity_link.LAB, kernel_vs_adaptive.LAB, lazy_to_rich.LAB, spurious_minima.LAB, teacher_student.LAB)
+    lab.name: lab
+    for lab in (
+        directional_convergence.LAB,
+        identity_link.LAB,
+        kernel_vs_adaptive.LAB,
+        lazy_to_rich.LAB,
+        spurious_minima.LAB,
+        teacher_student.LAB,
+    )
 }
 """The labs by the name that the command line takes."""

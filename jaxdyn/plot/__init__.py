@@ -1,6 +1,7 @@
 """Drawing: arrays to panels."""
 
 from . import panels as panels
+from .animation import save_animation as save_animation
 from .style import BLUE as BLUE
 from .style import GREEN as GREEN
 from .style import GREY as GREY
