@@ -35,7 +35,7 @@ def _beside(ds: xr.Dataset) -> list[Claim]:
     ratios = slopes(growth, ds["t_end"].values, good & same & (log_size <= np.log(1e-7))[:, None])
     share = float(np.mean(ends <= 1e-3))
     moved = ds["moved"].values
-    powers = slopes(log_size, np.log(moved), good & (moved > 1e-13))
+    powers = slopes(log_size, np.log(np.maximum(moved, 1e-300)), good & (moved > 1e-13))
     return [
         make_claim(
             "saddle-aligned",
@@ -95,7 +95,8 @@ def half_times(s: Settings, ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     """
     f, t = ds["f"].values, ds["t"].values
     y = np.asarray(s.targets)
-    z = np.log(f / y) - np.log1p(-np.minimum(f / y, 1 - 1e-15))  # the logit, linear in time
+    with np.errstate(divide="ignore"):
+        z = np.log(f / y) - np.log1p(-np.minimum(f / y, 1 - 1e-15))  # the logit, linear in time
     found = np.full((*f.shape[:2], len(y)), np.nan)
     times = np.broadcast_to(t, f.shape[:3])
     for place in np.ndindex(*found.shape):
@@ -105,7 +106,7 @@ def half_times(s: Settings, ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
             n = crossed[0]
             low, high = z[k, seed, n - 1, i], z[k, seed, n, i]
             found[place] = times[k, seed, n - 1] + (times[k, seed, n] - times[k, seed, n - 1]) * low / (low - high)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(divide="ignore"):  # a sample on which no neuron is active is never learned
         exact = np.log(y / f[:, :, 0] - 1) / (4 * y)
     return found, exact
 
@@ -115,7 +116,7 @@ def _orthonormal(s: Settings, ds: xr.Dataset) -> list[Claim]:
     off = np.nanmax(np.abs(found / exact - 1), axis=(0, 2))
     log_size = np.asarray([value[0] if isinstance(value, tuple) else value for value in ds["log_size"].values])
     steps = np.stack([slopes(-log_size, found[:, :, i], np.isfinite(found[:, :, i])) * 2 * y for i, y in enumerate(s.targets)])
-    order = np.all(np.diff(found, axis=-1) > 0, axis=-1)[-1]
+    order = np.all(~(np.diff(found, axis=-1) <= 0), axis=-1)[-1]
     levels = np.asarray([0.5 * np.sum(np.square(s.targets[k:])) for k in range(len(s.targets))])
     loss = ds["loss"].values[-1]
     waits = np.abs(loss[:, :, None] / levels - 1) <= 0.01

@@ -176,7 +176,8 @@ def _limits(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
         make_claim(
             "limits",
             "Kumar & Haupt 2024, arXiv 2402.09226 and 2403.08121",
-            "every direction goes to a non-negative KKT point of the neural correlation function, or the weights collapse relative to delta: "
+            "every direction goes to a non-negative KKT point of the neural correlation function, or the weights collapse relative to "
+            "delta: "
             "all networks, the smallest delta",
             right,
             "1",

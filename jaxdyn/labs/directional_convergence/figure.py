@@ -105,7 +105,7 @@ def _story(story: xr.Dataset, axes: dict[str, Any]) -> None:
         axes[name].set_xlim(left=0.3)
     axes["norm_s"].legend(loc="lower right")
     axes["turning"].set(xlabel="s", ylabel="stable rank of the first layer", ylim=(0.97, None))
-    axes["turning"].set_title("Rank over time: one, until the next neuron grows")
+    axes["turning"].set_title("Rank over time: one before the loss falls")
 
 
 def _over_sizes(s: Settings, found: dict[str, xr.Dataset], axes: dict[str, Any]) -> None:

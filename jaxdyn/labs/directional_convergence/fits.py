@@ -53,8 +53,9 @@ def grown(ds: xr.Dataset) -> np.ndarray:
 
 
 def collapsed(ds: xr.Dataset) -> np.ndarray:
-    """Lanes whose norm never grew that far; those that failed are neither."""
-    return np.isin(ds["outcome"].values, [int(Outcome.t1_reached), int(Outcome.converged)])
+    """Lanes whose norm never grew that far and will not, as N is not positive; those that failed are neither."""
+    over = np.isin(ds["outcome"].values, [int(Outcome.t1_reached), int(Outcome.converged)])
+    return over & (ds["N"].values <= 0) if "N" in ds else over
 
 
 def slopes(x: np.ndarray, y: np.ndarray, good: np.ndarray) -> np.ndarray:

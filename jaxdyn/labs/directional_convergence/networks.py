@@ -31,7 +31,7 @@ def samples_in_plane(s: Settings) -> data.Samples:
 
 
 def samples_in_space(s: Settings) -> data.Samples:
-    """Gaussian inputs and targets.
+    """Inputs uniform on the sphere, which high powers keep of one size, and Gaussian targets.
 
     Args:
         s: the settings.
@@ -40,7 +40,8 @@ def samples_in_space(s: Settings) -> data.Samples:
         The samples.
     """
     rng = np.random.default_rng(s.data_seed + 1)
-    return data.points(rng.normal(size=(s.samples, s.dim)), rng.normal(size=s.samples))
+    x, y = rng.normal(size=(s.samples, s.dim)), rng.normal(size=s.samples)
+    return data.points(x / np.linalg.norm(x, axis=1, keepdims=True), y)
 
 
 def activation(s: Settings, power: int) -> str:
@@ -51,12 +52,14 @@ def activation(s: Settings, power: int) -> str:
 def make_model(s: Settings, depth: int, power: int, width: int | None = None, balanced: bool = False) -> Any:
     """A network; the outputs of deep ones are scaled so that a rank-one network of norm 1 has the outputs of one neuron of norm 1.
 
+    Deep ones with p > 1 start balanced: otherwise their correlation begins at 1e-12 of what it will be, and rounding has the last word.
+
     Args:
         s: the settings.
         depth: its layers.
         power: of its activation.
         width: of its layers, instead of that of the settings.
-        balanced: whether it starts balanced.
+        balanced: whether a two-layer network starts balanced.
 
     Returns:
         The model.
@@ -64,7 +67,8 @@ def make_model(s: Settings, depth: int, power: int, width: int | None = None, ba
     if depth == 2:
         return models.TwoLayer(width or s.width, 2, False, activation(s, power), "one", balanced=balanced)
     widths = (width or s.deep_width,) * (depth - 1)
-    return models.MLP(widths, s.dim, False, activation(s, power), output_multiplier=1 / ray_share(s.degrees(depth, power)))
+    scale = 1 / ray_share(s.degrees(depth, power))
+    return models.MLP(widths, s.dim, False, activation(s, power), output_multiplier=scale, balanced=power > 1)
 
 
 def ray_share(degrees: np.ndarray) -> float:

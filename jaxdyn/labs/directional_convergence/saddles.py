@@ -56,7 +56,7 @@ def run_saddles(s: Settings, swept: Any) -> dict[str, xr.Dataset]:
     signs = np.concatenate([np.ones(1), np.where(np.arange(SMALL) % 2 == 0, 1.0, -1.0)])
     flow = SmallStart(samples, large, signs)
     over = {"log_size": list(np.log(s.saddle_sizes))}
-    ds = swept("saddle", flow, s.seeds, over, t1=1e4, stop=StopWhen(BlockGrown()))
+    ds = swept("saddle", flow, s.seeds, over, t1=2e3, max_steps=10000, stop=StopWhen(BlockGrown()))
     target = SmallStart(data.points(samples.x, left), large, signs)
     return {"saddle": _aligned(flow, target, ds), "orthonormal": _orthonormal(s, swept)}
 

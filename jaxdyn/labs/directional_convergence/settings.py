@@ -22,7 +22,7 @@ class Settings:
     sizes: tuple[float, ...] = setting((1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-30, 1e-100), "norms delta of the start, falling")
     deep_sizes: tuple[float, ...] = setting((1e-4, 1e-12, 1e-100), "those of networks with more than two layers")
     width: int = setting(12, "neurons of two-layer networks")
-    deep_width: int = setting(5, "neurons a layer of deeper networks")
+    deep_width: int = setting(4, "neurons a layer of deeper networks")
     samples: int = setting(6, "samples")
     dim: int = setting(3, "inputs of deeper networks")
     data_seed: int = setting(3, "of the samples")

@@ -56,6 +56,10 @@ class SmallStart(flows.AbstractFlow):
         """Half the sum of squares."""
         return self.flow.loss(y)
 
+    def outputs(self, y: Params) -> Float[Array, " sample"]:
+        """The network on the samples."""
+        return self.flow.outputs(y)
+
     def vector_field(self, t: Float[Array, ""], y: Params, args: object = None) -> Params:
         """The gradient flow's velocity.
 

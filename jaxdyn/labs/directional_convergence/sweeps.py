@@ -22,8 +22,9 @@ TINY = 1e-150
 """The absolute tolerance: each weight has its own relative accuracy, however far it lags behind."""
 FOREVER = 1e12
 """The clock's time at which a run is given up: its weights have collapsed."""
-MOST_STEPS = 1500
-"""Twice what a start of 1e-100 takes; a run that needs more counts against the claims."""
+MOST_STEPS, MOST_DEEP_STEPS = 1500, 300
+"""Twice what a start of 1e-100 takes, with accuracy of every weight by itself and without; a run that needs more counts against the "
+"claims."""
 STILL, REST = 1e-3, 1e-11
 """The flow on the sphere is left for Newton's method below the first gradient; that ends below the second."""
 STORY = 60.0
@@ -83,7 +84,9 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
     for name, (depth, power) in s.cells.items():
         flow = make_flow(s, depth, power)
         over = {"log_norm": list(np.log(s.sizes if depth == 2 else s.deep_sizes))}
-        accuracy = {} if depth == 2 else {"atol": 1e-2 * s.rtol}
+        accuracy = (
+            {} if depth == 2 else {"atol": 1e-2 * s.rtol, "max_steps": MOST_DEEP_STEPS if power == 1 else MOST_STEPS, "norm_bound": 1e300}
+        )
         ds = swept(name, flow, s.seeds, over, t1=FOREVER, stop=StopWhen(grown), observe=watched, **accuracy)
         found[name] = ends_of(flow, ds)
     counts = [_collapses(s, swept, number) for number in s.few]
