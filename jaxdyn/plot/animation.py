@@ -19,4 +19,9 @@ def save_animation(
         path: the file.
         fps: frames a second.
     """
-    FuncAnimation(figure, lambda k: draw_frame(k) or (), frames=frames).save(str(path), PillowWriter(fps=fps))
+
+    def frame(k: int) -> tuple[()]:
+        draw_frame(k)
+        return ()
+
+    FuncAnimation(figure, frame, frames=frames).save(str(path), PillowWriter(fps=fps))

@@ -189,7 +189,7 @@ def _limits(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
         make_claim(
             "ended",
             "ours",
-            "the solver brings every run to an end; those that it does not, on kinks of deep networks, are in no other claim",
+            "the solver brings every run to an end; the others are in no other claim",
             over,
             "1",
             over == 1,

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.optimize as so
 
@@ -27,7 +28,8 @@ def samples_in_plane(s: Settings) -> data.Samples:
     angle, radius = rng.uniform(-ANGLES, ANGLES, s.samples), rng.uniform(0.7, 1.3, s.samples)
     sign = np.where(np.arange(s.samples) % 2 == 0, 1.0, -1.0)
     y = sign * rng.uniform(0.5, 1.5, s.samples)
-    return data.points(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), y)
+    x = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return data.points(jnp.asarray(x), jnp.asarray(y))
 
 
 def samples_in_space(s: Settings) -> data.Samples:
@@ -41,7 +43,7 @@ def samples_in_space(s: Settings) -> data.Samples:
     """
     rng = np.random.default_rng(s.data_seed + 1)
     x, y = rng.normal(size=(s.samples, s.dim)), rng.normal(size=s.samples)
-    return data.points(x / np.linalg.norm(x, axis=1, keepdims=True), y)
+    return data.points(jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True)), jnp.asarray(y))
 
 
 def activation(s: Settings, power: int) -> str:
@@ -148,7 +150,7 @@ def one_neuron(s: Settings, power: int) -> OneNeuron:
         tops = np.flatnonzero((v > np.roll(v, 1)) & (v >= np.roll(v, -1)) & (v > 0))
         for top in tops:
             step = 2 * np.pi / GRID
-            best = so.minimize_scalar(
+            best: Any = so.minimize_scalar(
                 lambda a, sign=sign: -sign * g(a),
                 bounds=(angles[top] - step, angles[top] + step),
                 method="bounded",

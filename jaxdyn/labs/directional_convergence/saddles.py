@@ -57,7 +57,7 @@ def run_saddles(s: Settings, swept: Any) -> dict[str, xr.Dataset]:
     flow = SmallStart(samples, large, signs)
     over = {"log_size": list(np.log(s.saddle_sizes))}
     ds = swept("saddle", flow, s.seeds, over, t1=2e3, max_steps=10000, stop=StopWhen(BlockGrown()))
-    target = SmallStart(data.points(samples.x, left), large, signs)
+    target = SmallStart(data.points(samples.x, jnp.asarray(left)), large, signs)
     return {"saddle": _aligned(flow, target, ds), "orthonormal": _orthonormal(s, swept)}
 
 
@@ -87,7 +87,7 @@ def _aligned(flow: SmallStart, target: SmallStart, ds: xr.Dataset) -> xr.Dataset
 
 def _orthonormal(s: Settings, swept: Any) -> xr.Dataset:
     number = len(s.targets)
-    samples = data.points(np.eye(number), np.asarray(s.targets))
+    samples = data.points(jnp.eye(number), jnp.asarray(s.targets))
     flow = SmallStart(samples, np.zeros((0, number)), np.ones(SMALL))
     sizes = [size for size in s.sizes if size > 1e-40]
     over = {("log_size", "t1"): [(float(np.log(size)), 1.5 * float(np.log(1 / size)) / s.targets[-1] + 1.0) for size in sizes]}
