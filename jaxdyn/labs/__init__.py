@@ -1,5 +1,6 @@
 """One lab a paper: the sweep, the figure and the claims."""
 
+from . import directional_convergence as directional_convergence
 from . import early_alignment as early_alignment
 from . import identity_link as identity_link
 from . import kernel_vs_adaptive as kernel_vs_adaptive
@@ -16,6 +17,7 @@ from .base import read_lab_file as read_lab_file
 LABS: dict[str, Lab] = {
     lab.name: lab
     for lab in (
+        directional_convergence.LAB,
         early_alignment.LAB,
         identity_link.LAB,
         kernel_vs_adaptive.LAB,

@@ -36,7 +36,7 @@ def result(tmp_path_factory):
     return early_alignment.run(**SMALL, out=tmp_path_factory.mktemp("lab"), progress=False)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_small_run_and_its_resumption(result):
     good = verdicts(result.claims)
     for name in ("aligned", "no-exit", "direction-equation", "signs", "balanced", "loss", "loss-logarithm", "margin", "t1-norm", "t2-norm"):
@@ -48,7 +48,7 @@ def test_a_small_run_and_its_resumption(result):
     assert verdicts(again.claims) == good
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_claims_fail_on_other_data(result):
     s, found, good = early_alignment.Settings(**SMALL), result.datasets, verdicts(result.claims)
 
@@ -91,7 +91,7 @@ def test_claims_fail_on_other_data(result):
     assert verdicts(early_alignment.make_claims(s, found | {"n=6": never}))["norm-needed"] == "not tested"
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_an_animation_of_one_run(result, tmp_path):
     s = early_alignment.Settings(**SMALL)
     early_alignment.animate(s, result, tmp_path / "neurons.gif")

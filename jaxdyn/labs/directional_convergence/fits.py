@@ -1,0 +1,90 @@
+"""What the claims have in common: their fixed words, slopes seed by seed, and which lanes count."""
+
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from ...solve import Outcome
+from ..base import Claim, Verdict, verdict
+
+LAB = "directional-convergence"
+TWO = "Kumar & Haupt 2024, arXiv 2402.09226"
+MORE = "Kumar & Haupt 2024, arXiv 2403.08121"
+DERIVED = "derived"
+SEEN = 10 * np.log(10.0)
+"""Sizes below 1e-10 are where a power law or a limit is looked for."""
+
+
+def make_claim(name: str, paper: str, statement: str, measured: float, expected: str, judged: Any, **more: Any) -> Claim:
+    """A claim of this lab; one whose measured value is no number is not tested.
+
+    Args:
+        name: the last part of its id.
+        paper: where it is from.
+        statement: in words.
+        measured: the number.
+        expected: the number or the bound in words.
+        judged: whether it holds, or the verdict.
+        **more: `uncertainty` (0 by default) and the other fields.
+
+    Returns:
+        The claim.
+    """
+    words: dict[str, Any] = {"uncertainty": 0.0} | more
+    said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
+    found: Verdict = said if np.isfinite(measured) else "not tested"
+    return Claim(id=f"{LAB}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
+
+
+def short(name: str) -> str:
+    """A cell's name in an id: `depth 2, p = 1` is `depth-2-p-1`."""
+    return name.replace(", ", "-").replace(" = ", "-").replace(" ", "-")
+
+
+def paper_of(order: int) -> str:
+    """The one that speaks of networks of this order."""
+    return TWO if order == 2 else MORE
+
+
+def grown(ds: xr.Dataset) -> np.ndarray:
+    """Lanes, over sizes and seeds, whose norm has grown from delta to its root."""
+    return ds["outcome"].values == int(Outcome.stopped)
+
+
+def collapsed(ds: xr.Dataset) -> np.ndarray:
+    """Lanes whose norm never grew that far and will not, as N is not positive; those that failed are neither."""
+    over = np.isin(ds["outcome"].values, [int(Outcome.t1_reached), int(Outcome.converged)])
+    return over & (ds["N"].values <= 0) if "N" in ds else over
+
+
+def slopes(x: np.ndarray, y: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """The slope of y against x of each seed.
+
+    Args:
+        x: shape (size,) or (size, seed).
+        y: shape (size, seed).
+        good: which values count, shaped like y.
+
+    Returns:
+        One slope a seed; NaN with fewer than two values.
+    """
+    x = np.broadcast_to(x[:, None] if x.ndim == 1 else x, y.shape)
+    found = np.full(y.shape[1], np.nan)
+    for seed in range(y.shape[1]):
+        use = good[:, seed] & np.isfinite(y[:, seed])
+        if use.sum() >= 2:
+            found[seed] = np.polyfit(x[use, seed], y[use, seed], 1)[0]
+    return found
+
+
+def worst(values: np.ndarray, expected: float) -> float:
+    """The finite value that is farthest from the expected one; NaN where there is none."""
+    values = values[np.isfinite(values)]
+    return float(values[np.argmax(np.abs(values - expected))]) if values.size else np.nan
+
+
+def error_of_median(values: np.ndarray) -> float:
+    """The standard error of a median, from the quartiles of the sample."""
+    values = values[np.isfinite(values)]
+    return float(1.2533 * np.subtract(*np.quantile(values, [0.75, 0.25])) / 1.349 / np.sqrt(len(values))) if len(values) > 1 else 0.0
