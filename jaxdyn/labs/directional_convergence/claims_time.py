@@ -144,7 +144,7 @@ def _rays(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             continue
         ds = found[name]
         good = grown(ds)[-1]
-        bound = -np.log((order - 2) * order * ds["N"].values[-1]) - (order - 2) * ds["log_norm"].values[-1]
+        bound = -np.log((order - 2) * order * np.maximum(ds["N"].values[-1], 1e-300)) - (order - 2) * ds["log_norm"].values[-1]
         ratio = np.exp(ds["log_time"].values[-1] - bound)[good]
         least, middle = float(ratio.min()), float(np.median(ratio))
         claims.append(
