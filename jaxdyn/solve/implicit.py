@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._types import Params
+from .decompositions import eigh
 from .metric import reciprocal, root_of_mobility
 from .settings import check_flow, check_params
 
@@ -88,7 +89,7 @@ def _by_hessian(flow: Any, params: Params, scale: Array, change: PyTree, cutoff:
     inverse = reciprocal(scale)
     force = inverse * eqx.filter_jvp(lambda flow: velocity(flow, params), (flow,), (change,))[1]
     hessian = -inverse[:, None] * jax.jacfwd(lambda y: velocity(flow, unravel(y)))(flat) * scale[None, :]
-    values, vectors = jnp.linalg.eigh((hessian + hessian.T) / 2)
+    values, vectors = eigh((hessian + hessian.T) / 2)
     sizes = jnp.abs(values)
     kept = sizes > (jnp.sqrt(jnp.finfo(flat.dtype).eps) if cutoff is None else cutoff) * jnp.max(sizes)
     parts = vectors.T @ force

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .decompositions import eigh
+
 
 class Krylov(NamedTuple):
     """An orthonormal basis of a Krylov space, and in it the matrix, which is tridiagonal.
@@ -23,11 +25,7 @@ class Krylov(NamedTuple):
 
     def eigen(self, diagonal: Float[Array, " step"]) -> tuple[Float[Array, " step"], Float[Array, "step step"]]:
         """Eigenvalues, ascending, and eigenvectors of the matrix, with a diagonal in place of its own."""
-        return jnp.linalg.eigh(self.matrix(diagonal))
-
-    def matrix(self, diagonal: Float[Array, " step"]) -> Float[Array, "step step"]:
-        """The matrix, with a diagonal in place of its own."""
-        return jnp.diag(diagonal) + jnp.diag(self.beside[:-1], 1) + jnp.diag(self.beside[:-1], -1)
+        return eigh(jnp.diag(diagonal) + jnp.diag(self.beside[:-1], 1) + jnp.diag(self.beside[:-1], -1))
 
 
 def krylov(operator: Callable[[Array], Array], start: Float[Array, " param"], num_steps: int) -> Krylov:

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .decompositions import eigh
+
 Slope = Callable[[Array], Array]
 METHODS = ("eigen", "products", "differences")
 CHUNK = 64
@@ -114,7 +116,7 @@ def _by_eigenvalues(slope: Slope, z: Array, g: Array, aim: Aim, saddles: bool) -
     Returns:
         The step.
     """
-    values, vectors = jnp.linalg.eigh(dense_hessian(slope, z))
+    values, vectors = eigh(dense_hessian(slope, z))
     sizes = jnp.abs(values)
     largest = jnp.max(sizes)
     floored = jnp.maximum(sizes, jnp.sqrt(jnp.finfo(z.dtype).eps) * largest)

@@ -161,7 +161,7 @@ def _newton(s: Settings, progress: bool) -> xr.Dataset:
         return jax.vmap(lambda y: solve(sphere, y, 1e5, stop=GradientNormBelow(until), rtol=1e-9).params)(starts)
 
     ends, still = flown(starts, STILL), flown(starts, 1e-8)
-    polished = polish_lanes(sphere, ends, tolerance=REST, devices=jax.devices()[:1], progress="Newton" if progress else False)
+    polished = polish_lanes(sphere, ends, tolerance=REST, progress="Newton" if progress else False)
     apart = jax.vmap(lambda a, b: ravel_pytree(sphere.weights(a))[0] - ravel_pytree(sphere.weights(b))[0])(polished.params, still)
     residual = jax.vmap(lambda y: measure.correlation_kkt_residual(sphere, jnp.zeros(()), y))(polished.params)
     best = -np.asarray(jax.vmap(sphere.loss)(polished.params))

@@ -15,9 +15,9 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from ..._types import Params
+from ..decompositions import eigh, svd
 from ..krylov import krylov
 from ..metric import reciprocal, root_of_mobility
-from .modes import eigh, svd
 
 NEEDS = ("outputs", "loss_of_outputs", "mobility")
 """The methods of a flow whose linear part this is."""
@@ -156,7 +156,7 @@ def stiff_part(
         values, vectors = eigh(jax.vmap(operator)(jnp.eye(y.size, dtype=y.dtype)))
     else:
         space = krylov(operator, velocity, STIFF_MODES)
-        values, inside = eigh(space.matrix(space.diagonal))
+        values, inside = space.eigen(space.diagonal)
         vectors = space.basis.T @ inside
     part = LinearPart(vectors, jnp.maximum(values, 0.0), jnp.zeros((), y.dtype), jnp.ones_like(y))
     return jax.lax.stop_gradient(part)

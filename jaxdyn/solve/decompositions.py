@@ -2,7 +2,7 @@
 
 There jaxlib (0.10.1, and as far as its source tells later ones too) hands the matrices of a batch to the thread pool that it is itself
 running on, and waits for them: two devices that come to it at once leave no thread to do the work, and wait for ever. A matrix alone is
-done on the spot. Derivatives are stopped, as those of `custom_vmap` are wrong in a batch of which the tangents are no batch.
+done on the spot. (The derivatives of `custom_vmap` are wrong in a batch of which the tangents are no batch, so it never meets one.)
 """
 
 from collections.abc import Callable
@@ -32,9 +32,19 @@ _eigh = _one_by_one(lambda matrix: tuple(jnp.linalg.eigh(matrix)))
 _svd = _one_by_one(lambda matrix: tuple(jnp.linalg.svd(matrix, full_matrices=False)))
 
 
+@jax.custom_jvp
 def eigh(matrix: Float[Array, "a a"]) -> tuple[Float[Array, " a"], Float[Array, "a a"]]:
-    """Eigenvalues, ascending, and eigenvectors in columns of a symmetric matrix; without derivatives."""
+    """Eigenvalues, ascending, and eigenvectors in columns of a symmetric matrix."""
     return _eigh(jax.lax.stop_gradient(matrix))
+
+
+@eigh.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    values, vectors = eigh(*primals)
+    change = vectors.T @ (tangents[0] + tangents[0].T) @ vectors / 2
+    apart = values[None, :] - values[:, None] + jnp.eye(values.size, dtype=values.dtype)
+    turn = jnp.where(jnp.eye(values.size, dtype=bool), 0.0, change / apart)
+    return (values, vectors), (jnp.diagonal(change), vectors @ turn)
 
 
 def svd(matrix: Float[Array, "a b"]) -> tuple[Float[Array, "a c"], Float[Array, " c"], Float[Array, "c b"]]:
