@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ...solve import Outcome
 from ..base import Claim, verdict
 from .settings import Settings
 
@@ -13,6 +14,8 @@ LYU = "Lyu & Li 2020, arXiv 1906.05890"
 MIN = "Min, Mallada & Vidal 2023, arXiv 2307.12851; the limit is derived"
 LATE = 10.0
 """Decades of time from which on slopes are fitted."""
+FEWEST = 5
+"""Late records without which a seed has no slope."""
 ORDERS = {"squared": 3}
 """Of the networks' homogeneity where it is not 2; the deep one's is its depth."""
 
@@ -23,12 +26,12 @@ def order(s: Settings, name: str) -> int:
 
 
 def separated(ds: xr.Dataset) -> np.ndarray:
-    """The seeds that classify all samples at the end."""
-    return ds["end_margin"].values > 0
+    """The seeds that classify all samples and have come to the end time."""
+    return (ds["end_margin"].values > 0) & (ds["outcome"].values == int(Outcome.stopped))
 
 
 def late_slopes(ds: xr.Dataset, values: np.ndarray, against: np.ndarray) -> np.ndarray:
-    """The slope of recorded values at late times, a seed each, of those that separate the samples.
+    """The slope of recorded values at late times, a seed each, of those that separate the samples and have records there.
 
     Args:
         ds: a run.
@@ -42,7 +45,8 @@ def late_slopes(ds: xr.Dataset, values: np.ndarray, against: np.ndarray) -> np.n
     slopes = []
     for seed in np.flatnonzero(separated(ds)):
         use = (decades[seed] >= LATE) & np.isfinite(values[seed]) & np.isfinite(against[seed])
-        slopes.append(np.polyfit(against[seed][use], values[seed][use], 1)[0])
+        if use.sum() >= FEWEST:
+            slopes.append(np.polyfit(against[seed][use], values[seed][use], 1)[0])
     return np.asarray(slopes)
 
 
@@ -63,7 +67,7 @@ def _claim(name: str, paper: str, statement: str, values: np.ndarray, expected: 
         measured=measured,
         uncertainty=spread,
         expected=expected,
-        verdict=verdict(values.size > 0 and holds),
+        verdict=verdict(holds) if values.size else "not tested",
         seeds=int(values.size),
         **rest,
     )
@@ -124,7 +128,8 @@ def _limit(s: Settings, name: str, ds: xr.Dataset) -> list[Claim]:
 def _ways(s: Settings, name: str, ds: xr.Dataset) -> list[Claim]:
     """How the margin, the loss and the norm go on."""
     margin = smoothed(s, name, ds)[separated(ds)]
-    falls = np.asarray([np.max(-np.diff(row[np.isfinite(row)]) / row[np.isfinite(row)][1:], initial=0.0) for row in margin])
+    seen = [row[np.isfinite(row)] for row in margin]
+    falls = np.asarray([np.max(-np.diff(row) / row[1:], initial=0.0) for row in seen if row.size >= FEWEST])
     L = order(s, name)
     log_t = ds["log_time"].values
     with np.errstate(divide="ignore", invalid="ignore"):

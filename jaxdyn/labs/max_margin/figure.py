@@ -59,7 +59,8 @@ def _run(s: Settings, name: str, ds: xr.Dataset, axes: dict[str, Any], colour: s
             gap = 1 - ds["margin"].values[seed] / ds.attrs["limit"]
             axes["gap"].plot(t[later], gap[later], color=colour, alpha=0.5, linewidth=1, label=label)
         last = margins[seed][np.isfinite(margins[seed])]
-        axes["smooth"].plot(t[later], margins[seed][later] / last[-1], color=colour, alpha=0.5, linewidth=1)
+        if last.size:
+            axes["smooth"].plot(t[later], margins[seed][later] / last[-1], color=colour, alpha=0.5, linewidth=1)
         axes["loss"].plot(t[later], (ds["log_loss"].values[seed] / np.log(10) + t)[later], color=colour, alpha=0.5, linewidth=1)
         if k < 2:
             seen = np.isfinite(t)
@@ -83,4 +84,4 @@ def _margins(found: dict[str, xr.Dataset], ax: Any, colours: dict[str, str]) -> 
             best = ds.attrs["limit"] if np.isfinite(ds.attrs["limit"]) else values.max()
             ax.plot(values / best, np.full(values.size, row) + np.linspace(-0.25, 0.25, values.size), ".", color=colours[name], alpha=0.6)
     ax.set(yticks=range(len(found)), yticklabels=list(found), xlabel="margin at the end, over the limit or the best seed's")
-    ax.set_title("Where the limit is known, and where seeds differ")
+    ax.set_title("Known limits, and seeds that differ")
