@@ -14,7 +14,9 @@ RELU = GradientFlow(jd.models.TwoLayer(width=6), jd.losses.square, jd.data.point
 SIGNS = GradientFlow(jd.models.TwoLayer(width=6, activation="tanh"), jd.losses.logistic, jd.data.points(X, [1.0, -1.0, -1.0, 1.0, 1.0]))
 
 
-@pytest.mark.parametrize(("inner", "speed"), [(RELU, arc_length), (SIGNS, loss_time)], ids=["arc_length", "loss_time"])
+@pytest.mark.parametrize(
+    ("inner", "speed"), [pytest.param(RELU, arc_length, marks=pytest.mark.ci_slow), (SIGNS, loss_time)], ids=["arc_length", "loss_time"]
+)
 def test_the_path_is_the_same(inner, speed):
     flow = Clock(inner, speed)
     start = inner.init(jr.key(0))

@@ -49,6 +49,7 @@ def test_the_sphere_ends_at_a_maximum(activation):
     assert abs(float(jnp.max(jnp.abs(model.conserved(sol.params))))) < 1e-4  # balanced
 
 
+@pytest.mark.ci_slow
 def test_newton_ends_where_the_flow_does():
     model = jd.models.TwoLayer(width=4, dim=3, bias=False, activation="relu^2", scaling="one")
     flow = CorrelationFlow(model, jd.losses.square, DATA)
@@ -79,7 +80,7 @@ def test_the_free_flow_blows_up_when_it_should():
     np.testing.assert_allclose(jnp.linalg.norm(ravel_pytree(half.params)[0]), 0.2, rtol=1e-8)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_the_sphere_is_the_direction_of_the_free_flow():
     model = jd.models.MLP((3, 3), dim=3, activation="leaky_relu:0.2")
     sphere, free = (CorrelationFlow(model, jd.losses.square, DATA, sphere=on) for on in (True, False))

@@ -24,10 +24,10 @@ MODELS = {
 }
 CASES = [
     ("relu", "exponential"),
-    pytest.param("relu", "square", marks=pytest.mark.ci_slow),
+    pytest.param("relu", "square", marks=pytest.mark.slow),
     ("relu^2", "logistic"),
     pytest.param("deep", "exponential", marks=pytest.mark.ci_slow),
-    pytest.param("first_layer", "logistic", marks=pytest.mark.ci_slow),
+    pytest.param("first_layer", "logistic", marks=pytest.mark.slow),
 ]
 
 
@@ -64,7 +64,7 @@ def fixed_point(order):
     return inner, {"a": jnp.full((1, 1), a), "c": jnp.full(1, c)}, a**power * c
 
 
-@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("order", [pytest.param(2, marks=pytest.mark.ci_slow), 3, 4])
 def test_time_on_a_ray_is_the_closed_form(order):
     inner, ray, best = fixed_point(order)
     log_norm = -100 * np.log(10)
@@ -92,7 +92,7 @@ def test_time_to_any_loss_is_the_exponential_integral():
     np.testing.assert_allclose(float(flow.log_time(sol.params)), float(exact), atol=1e-5)
 
 
-@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.ci_slow), 2, pytest.param(3, marks=pytest.mark.ci_slow)])
+@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.ci_slow), 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_start_of_1e_100_costs_few_steps_more_than_one_of_1e_2(power):
     model = jd.models.TwoLayer(width=12, dim=3, bias=False, activation=f"relu^{power}", scaling="one", balanced=True)
     inner = GradientFlow(model, jd.losses.exponential, DATA)
@@ -110,7 +110,7 @@ def _norm_is_one(flow, t, z):
     return z["log_norm"] >= 0
 
 
-@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.ci_slow), 2])
+@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_loss_of_1e_1000_is_reached_in_a_thousand_steps_and_balanced(power):
     model = jd.models.TwoLayer(width=12, dim=3, bias=False, activation=f"relu^{power}", scaling="one", balanced=True)
     flow = DirectionClock(GradientFlow(model, jd.losses.exponential, DATA), order=power + 1, log_norm=-2 * np.log(10))
