@@ -136,6 +136,7 @@ def test_a_maximum_on_a_kink():
     assert kkt(flow, beside, 1e-10).residual > 0.2
 
 
+@pytest.mark.slow
 def test_a_deep_network_against_scipy():
     # layer 1 pinned at samples 0 and 1, layer 2 at sample 5: gates of both layers are multiplied
     model = jd.models.MLP((4, 3), dim=3)
@@ -172,7 +173,7 @@ def test_a_deep_network_against_scipy():
     assert several
 
 
-@pytest.mark.parametrize("widths", [(1, 1), (3, 2), (1, 2, 1)])
+@pytest.mark.parametrize("widths", [(1, 1), *(pytest.param(w, marks=pytest.mark.slow) for w in ((3, 2), (1, 2, 1)))])
 def test_a_deep_maximum_on_a_kink(widths):
     # the network of the test before with more layers of rank one: what it was at sample 0 is now the product of the gates
     x = np.array([[0.1, 1.0], [1.0, 0.6], [1.0, 0.5]])
@@ -189,6 +190,7 @@ def test_a_deep_maximum_on_a_kink(widths):
     assert single.dtype == jnp.float32 and single < 1e-5
 
 
+@pytest.mark.slow
 def test_many_slots_are_an_upper_bound():
     params = pinned()
     few, all_ = (measure.correlation_kkt(FLOW, params, slots=slots).residual for slots in (1, 8))

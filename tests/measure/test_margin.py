@@ -85,7 +85,7 @@ def near(seed, pin=False):
     return jax.tree.map(jnp.asarray, params)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_duals_against_scipy(seed):
     params = near(seed)
     found = kkt(FLOW, params)
@@ -96,7 +96,7 @@ def test_duals_against_scipy(seed):
     np.testing.assert_allclose(found.duals, nu, atol=1e-10)  # of order 2 they do not depend on the scale
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_free_gates_against_scipy(seed):
     # with one free gate a sample, the generalised gradients are spanned by the gate's two ends
     params = near(seed, pin=True)
@@ -124,6 +124,7 @@ def test_free_gates_against_scipy(seed):
     np.testing.assert_allclose([layers.residual, layers.complementarity], [residual, complementarity], rtol=1e-7)
 
 
+@pytest.mark.ci_slow
 def test_several_free_gates_of_a_sample():
     # the ends of two gates of one sample are not independent: the same programme by a general method
     params = near(0)
@@ -174,6 +175,7 @@ def test_a_kkt_point_on_a_kink():
     assert layers.residual < 1e-13
 
 
+@pytest.mark.ci_slow
 def test_deep_networks_of_rank_one():
     # a chain of single neurons is the linear problem of one class, of any depth
     x = X[:4]
@@ -205,6 +207,7 @@ def test_frozen_output_weights_leave_order_one():
     np.testing.assert_allclose(found.duals, nu / margins.min(), rtol=1e-9, atol=1e-12)  # for params rescaled to margin 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_free_gates_of_a_deep_network_against_scipy(seed):
     model = jd.models.MLP((4, 3), dim=4)
