@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ...solve import Outcome
-from ..base import Claim, verdict
+from ..base import Claim, make_claim
 from .settings import Settings
 
 LAB = "max-margin"
@@ -58,19 +58,11 @@ def smoothed(s: Settings, name: str, ds: xr.Dataset) -> np.ndarray:
 
 
 def _claim(name: str, paper: str, statement: str, values: np.ndarray, expected: str, holds: bool, **rest: Any) -> Claim:
-    measured = float(np.median(values)) if values.size else np.nan
-    spread = float(np.ptp(np.quantile(values, [0.05, 0.95]))) if values.size else np.nan
-    return Claim(
-        id=f"{LAB}.{name}",
-        paper=paper,
-        statement=statement,
-        measured=measured,
-        uncertainty=spread,
-        expected=expected,
-        verdict=verdict(holds) if values.size else "not tested",
-        seeds=int(values.size),
-        **rest,
-    )
+    """A claim whose measured value is the median of a value a seed, with the spread of nine tenths; judged on all of them."""
+    finite = values[np.isfinite(values)]
+    measured = float(np.median(finite)) if finite.size else np.nan
+    spread = float(np.ptp(np.quantile(finite, [0.05, 0.95]))) if finite.size else np.nan
+    return make_claim(LAB, name, paper, statement, measured, expected, holds, uncertainty=spread, seeds=int(values.size), **rest)
 
 
 def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
