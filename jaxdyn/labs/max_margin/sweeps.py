@@ -40,16 +40,6 @@ class TimeReached(AbstractStopRule):
         return moment.flow.log_time(moment.params) >= self.log_time
 
 
-def log_time(flow: Any, t: Any, y: Any) -> Any:
-    """The logarithm of the original time."""
-    return flow.log_time(y)
-
-
-def log_norm(flow: Any, t: Any, y: Any) -> Any:
-    """The logarithm of the parameters' norm."""
-    return y["log_norm"]
-
-
 def samples_of(s: Settings) -> dict[str, data.Samples]:
     """The data sets by name.
 
@@ -104,7 +94,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         `s.early` decades (`_early`) residual and complementarity of the KKT conditions; with the limit in `attrs`, NaN where none is known.
     """
     found = {}
-    cheap = {"margin": measure.normalised_margin, "log_loss": measure.loss, "log_norm": log_norm, "log_time": log_time}
+    cheap = {"margin": measure.normalised_margin, "log_loss": measure.loss, "log_norm": measure.log_norm, "log_time": measure.log_time}
     for name, flow in make_flows(s).items():
         ends = {}
         for stage, decades in (("", s.decades), ("_early", s.early)):
