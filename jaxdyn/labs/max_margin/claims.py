@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ...solve import Outcome
 from ..base import Claim, make_claim
 from .settings import Settings
 
@@ -16,6 +15,8 @@ LATE = 10.0
 """Decades of time from which on slopes are fitted."""
 FEWEST = 5
 """Late records without which a seed has no slope."""
+POINTS = 50
+"""Through so many, evenly spaced, a slope is fitted."""
 ORDERS = {"squared": 3}
 """Of the networks' homogeneity where it is not 2; the deep one's is its depth."""
 
@@ -27,7 +28,7 @@ def order(s: Settings, name: str) -> int:
 
 def separated(ds: xr.Dataset) -> np.ndarray:
     """The seeds that classify all samples and have come to the end time."""
-    return (ds["end_margin"].values > 0) & (ds["outcome"].values == int(Outcome.stopped))
+    return (ds["end_margin"].values > 0) & ds["reached"].values
 
 
 def late_slopes(ds: xr.Dataset, values: np.ndarray, against: np.ndarray) -> np.ndarray:
@@ -35,8 +36,8 @@ def late_slopes(ds: xr.Dataset, values: np.ndarray, against: np.ndarray) -> np.n
 
     Args:
         ds: a run.
-        values: shape (seed, time).
-        against: likewise.
+        values: shape (seed, record).
+        against: likewise, not decreasing.
 
     Returns:
         The slopes.
@@ -46,7 +47,9 @@ def late_slopes(ds: xr.Dataset, values: np.ndarray, against: np.ndarray) -> np.n
     for seed in np.flatnonzero(separated(ds)):
         use = (decades[seed] >= LATE) & np.isfinite(values[seed]) & np.isfinite(against[seed])
         if use.sum() >= FEWEST:
-            slopes.append(np.polyfit(against[seed][use], values[seed][use], 1)[0])
+            x, y = against[seed][use], values[seed][use]
+            even = np.linspace(x[0], x[-1], POINTS)  # records are dense where a stage begins
+            slopes.append(np.polyfit(even, np.interp(even, x, y), 1)[0])
     return np.asarray(slopes)
 
 
