@@ -98,7 +98,7 @@ def make_flows(s: Settings) -> dict[str, flows.DirectionClock]:
         Two-layer ReLU networks on each data set; squared ReLU and a deep ReLU network on data of no kind and on a cone.
     """
     relu, square = (
-        models.TwoLayer(s.width, s.dim, bias=False, activation=name, scaling="one", balanced=True) for name in ("relu", "relu^2")
+        models.TwoLayer(s.neurons, s.dim, bias=False, activation=name, scaling="one", balanced=True) for name in ("relu", "relu^2")
     )
     deep = models.MLP(s.deep, s.dim, balanced=True)
     samples = samples_of(s)
