@@ -216,9 +216,18 @@ def predicted_step(s: Settings, neurons: int, dim: int) -> np.ndarray:
 
 
 def start_share(s: Settings, neurons: int, dim: int) -> float:
-    """The part that the smallest starts have of |W|_F^2 after a step, on orthonormal data with as many open gates as closed ones."""
-    step = (s.rate / 2) ** 2 * s.samples * (1 + s.slopes[0] ** 2) / 2
-    return neurons * dim * s.scales[0] ** 2 / step
+    """The part that the smallest starts have of |W|_F^2 after a step, and of |W|_F in the samples' span, where both meet at first order.
+
+    Args:
+        s: the settings.
+        neurons: m.
+        dim: inputs.
+
+    Returns:
+        Their sum, for orthonormal data with as many open gates as closed ones.
+    """
+    step = s.rate / 2 * np.sqrt(s.samples * (1 + s.slopes[0] ** 2) / 2)
+    return neurons * dim * (s.scales[0] / step) ** 2 + np.sqrt(neurons * s.samples) * s.scales[0] / step
 
 
 def _first_step(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
@@ -247,7 +256,7 @@ def _first_step(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             expected=f"{expected[large].mean():.6g}, from {before[large][0].mean():.4g} before, {large[0]} neurons and {large[1]} inputs",
             judged=largest(errors) <= tolerance,
             tolerance=tolerance,
-            reason="twice the part that the start has of |W|_F^2 after the step",
+            reason="twice the part that the start has of |W|_F^2 after the step, and of |W|_F in the samples' span",
             seeds=errors.size,
             unit="mean stable rank after one step; range of all seeds",
         ),
