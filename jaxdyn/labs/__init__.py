@@ -5,6 +5,7 @@ from . import early_alignment as early_alignment
 from . import identity_link as identity_link
 from . import kernel_vs_adaptive as kernel_vs_adaptive
 from . import lazy_to_rich as lazy_to_rich
+from . import low_rank_leaky as low_rank_leaky
 from . import max_margin as max_margin
 from . import spurious_minima as spurious_minima
 from . import teacher_student as teacher_student
@@ -22,6 +23,7 @@ LABS: dict[str, Lab] = {
         identity_link.LAB,
         kernel_vs_adaptive.LAB,
         lazy_to_rich.LAB,
+        low_rank_leaky.LAB,
         max_margin.LAB,
         spurious_minima.LAB,
         teacher_student.LAB,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Params
+from ..solve.decompositions import singular_values as values_of
 from ._network import network_params
 
 
@@ -52,7 +53,7 @@ def matrices_of(layers: Any) -> list[Float[Array, "out in"]]:
 def _each(flow: Any, params: Params, measure: Callable[[Array], Array]) -> Array:
     layers = layers_of(flow, params)
     # squares of 1e-200 are 0
-    found = [measure(jnp.linalg.svd(matrix / jnp.max(jnp.abs(matrix)), compute_uv=False)) for matrix in matrices_of(layers)]
+    found = [measure(values_of(matrix / jnp.max(jnp.abs(matrix)))) for matrix in matrices_of(layers)]
     return found[0] if isinstance(layers, dict) else jnp.stack(found)
 
 
@@ -73,7 +74,7 @@ def singular_values(flow: Any, t: Float[Array, ""], params: Params) -> Float[Arr
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(layers)]))
     layers = jax.tree.map(lambda leaf: leaf / largest, layers)
     norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(layers)))
-    rows = [jnp.linalg.svd(matrix, compute_uv=False) / norm for matrix in matrices_of(layers)]
+    rows = [values_of(matrix) / norm for matrix in matrices_of(layers)]
     longest = max(row.size for row in rows)
     padded = [jnp.pad(row, (0, longest - row.size)) for row in rows]
     return padded[0] if isinstance(layers, dict) else jnp.stack(padded)

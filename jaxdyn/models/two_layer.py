@@ -49,7 +49,8 @@ class TwoLayer(AbstractModel):
        f = 0 at the start, up to the rounding of the sum (Chizat, Oyallon & Bach 2019, arXiv:1812.07956).
 
     With `committee=True` every c is `scale_c` at the start instead: a soft committee machine (Saad & Solla 1995), whose output weights
-    are mostly left out of `trains`.
+    are mostly left out of `trains`. With `alternating=True` besides every second c is -`scale_c`, so that there are outputs of both signs
+    (the network of Frei et al. 2022, arXiv:2210.07082).
 
     Attributes:
         width: m, the number of neurons.
@@ -61,6 +62,7 @@ class TwoLayer(AbstractModel):
         balanced: see step 2.
         antisymmetric: see step 3.
         committee: see above.
+        alternating: see above.
         orientation: see step 1; +1, -1 or None.
         init_scale: multiplies the start, of all weights.
         scale_a: multiplies the start of a.
@@ -80,6 +82,7 @@ class TwoLayer(AbstractModel):
     balanced: bool = eqx.field(static=True, default=False, kw_only=True)
     antisymmetric: bool = eqx.field(static=True, default=False, kw_only=True)
     committee: bool = eqx.field(static=True, default=False, kw_only=True)
+    alternating: bool = eqx.field(static=True, default=False, kw_only=True)
     orientation: int | None = eqx.field(static=True, default=None, kw_only=True)
     init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     scale_a: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
@@ -109,6 +112,8 @@ class TwoLayer(AbstractModel):
             raise ValueError(f"balanced=True needs a homogeneous activation such as relu, not {self.activation.name}.")
         if self.committee and (self.balanced or self.antisymmetric):
             raise ValueError("committee=True gives every neuron the same output weight; leave balanced and antisymmetric out.")
+        if self.alternating and not self.committee:
+            raise ValueError("alternating=True is about the output weights of a committee: set committee=True or leave it out.")
         if self.orientation not in (None, 1, -1):
             raise ValueError(f"orientation must be +1, -1 or None; {self.orientation!r} was given.")
         if self.knots is None and self.orientation is not None:
@@ -170,7 +175,8 @@ class TwoLayer(AbstractModel):
         else:
             a, b, c = self.init_scale * a, self.init_scale * b, self.init_scale * c
         if self.committee:
-            c = jnp.broadcast_to(self.scale_c, c.shape)
+            signs = jnp.where(jnp.arange(drawn) % 2 == 0, 1.0, -1.0) if self.alternating else 1.0
+            c = jnp.broadcast_to(self.scale_c * signs, c.shape).astype(c.dtype)
         if self.antisymmetric:
             a, b, c = jnp.concatenate([a, a]), jnp.concatenate([b, b]), jnp.concatenate([c, -c])
         return {"a": a, "b": b, "c": c} if self.bias else {"a": a, "c": c}

@@ -50,3 +50,15 @@ def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[tuple[Array, Array
 def svd(matrix: Float[Array, "a b"]) -> tuple[Float[Array, "a c"], Float[Array, " c"], Float[Array, "c b"]]:
     """Left vectors, singular values and right vectors; without derivatives."""
     return _svd(jax.lax.stop_gradient(matrix))
+
+
+@jax.custom_jvp
+def singular_values(matrix: Float[Array, "a b"]) -> Float[Array, " c"]:
+    """Singular values, the largest first; their first derivatives where they are apart."""
+    return svd(matrix)[1]
+
+
+@singular_values.defjvp
+def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    left, values, right = svd(*primals)
+    return values, jnp.sum((left.T @ tangents[0]) * right, axis=1)

@@ -110,6 +110,14 @@ def test_antisymmetric_start_is_zero(extra):
     np.testing.assert_allclose(model.apply(params, X[:, :dim]), 0.0, atol=1e-14)
 
 
+def test_a_committee_votes_alternately():
+    params = TwoLayer(5, 3, False, trains="a", committee=True, alternating=True, scale_c=2.0, init_scale=0.1).init(jr.key(2))
+    np.testing.assert_array_equal(params["c"], [2.0, -2.0, 2.0, -2.0, 2.0])
+    plain = TwoLayer(5, 3, False, trains="a", committee=True, scale_c=2.0, init_scale=0.1).init(jr.key(2))
+    np.testing.assert_array_equal(params["a"], plain["a"])
+    np.testing.assert_array_equal(plain["c"], 2.0)
+
+
 @pytest.mark.parametrize("balanced", [False, True])
 def test_knots_are_uniform(balanced):
     model = TwoLayer(20_000, scale_a=2.0, init_scale=0.5, scale_b=77.0, knots=(-3.0, 1.0), balanced=balanced, delta=-float(balanced))
@@ -234,6 +242,7 @@ def test_the_params_decide_the_dtype():
         ({"trains": "aa"}, "each once"),
         ({"trains": "b", "bias": False}, "set bias=True"),
         ({"width": 3, "antisymmetric": True}, "make width even"),
+        ({"alternating": True}, "set committee=True"),
         ({"activation": "tanh", "balanced": True}, "homogeneous activation"),
         ({"activation": "swish"}, "known ones"),
         ({"orientation": 2, "knots": (0, 1)}, r"\+1, -1 or None"),

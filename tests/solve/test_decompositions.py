@@ -34,3 +34,14 @@ def test_tangents_are_those_of_jax():
     for own, known in zip(slopes(decompositions.eigh), slopes(jnp.linalg.eigh), strict=True):
         np.testing.assert_allclose(own, known, atol=1e-11)
     np.testing.assert_array_equal(jax.jvp(lambda a: decompositions.svd(a)[1], (jnp.asarray(ROOTS[0, 0]),), (along,))[1], np.zeros(4))
+
+
+def test_singular_values_have_their_derivatives():
+    matrices = jnp.asarray(ROOTS[0, :, :3])
+
+    def slopes(function):
+        return jax.jit(jax.vmap(jax.jacrev(function)))(matrices)
+
+    known = slopes(lambda a: jnp.linalg.svd(a, compute_uv=False))
+    np.testing.assert_allclose(slopes(decompositions.singular_values), known, atol=1e-11)
+    np.testing.assert_allclose(decompositions.singular_values(matrices[0]), np.linalg.svd(matrices[0], compute_uv=False), rtol=1e-13)
