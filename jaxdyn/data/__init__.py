@@ -10,6 +10,7 @@ from .gaussian import clusters as clusters
 from .gaussian import gaussian_teacher as gaussian_teacher
 from .images import digits as digits
 from .images import mnist as mnist
+from .labels import check_labels as check_labels
 from .labels import check_signs as check_signs
 from .labels import flip_labels as flip_labels
 from .labels import smallest_cosine as smallest_cosine

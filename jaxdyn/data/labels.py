@@ -13,7 +13,17 @@ _ROWS = 256
 """How many rows of the matrix of cosines are held at once: it has 1.1 GB for two digits of MNIST."""
 
 
-def _check_labels(samples: Samples) -> None:
+def check_labels(samples: Samples) -> None:
+    """Refuse targets that are not labels -1 and +1, one a sample.
+
+    Values are checked where they are concrete, shapes always.
+
+    Args:
+        samples: the data set.
+
+    Raises:
+        ValueError: if a label is neither -1 nor +1.
+    """
     if samples.y.ndim != 1:
         raise ValueError(f"labels are one number a sample, -1 or +1; y of shape {samples.y.shape} was given: flatten it.")
     if not isinstance(samples.y, Tracer) and not np.all(np.abs(np.asarray(samples.y)) == 1):
@@ -31,7 +41,7 @@ def check_signs(samples: Samples) -> None:
     Raises:
         ValueError: if a label is neither -1 nor +1, or all inputs of a sample are zero.
     """
-    _check_labels(samples)
+    check_labels(samples)
     if not isinstance(samples.x, Tracer):
         zero = np.flatnonzero(~np.any(np.asarray(samples.x), axis=1))
         if zero.size:
@@ -84,7 +94,7 @@ def flip_labels(samples: Samples, share: float, key: PRNGKeyArray) -> Samples:
     Raises:
         ValueError: if a label is neither -1 nor +1, or the share is not between 0 and 1.
     """
-    _check_labels(samples)
+    check_labels(samples)
     if not isinstance(share, Tracer) and not 0 <= share <= 1:
         raise ValueError(f"share must lie between 0 and 1; {share} was given.")
     flipped = _chosen(samples.num_samples, share, key)

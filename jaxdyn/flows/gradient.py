@@ -10,7 +10,7 @@ import jax.tree_util as jtu
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from .._types import Params, as_leaf
-from ..data import Samples
+from ..data import Samples, check_labels
 from ..models import Neurons, trainable
 from .base import AbstractFlow
 from .gates import Gates, gated_loss, has_loss_kinks
@@ -79,7 +79,8 @@ class GradientFlow(AbstractFlow):
             mixes_samples: see the class.
 
         Raises:
-            ValueError: the model is neither a function nor has `apply`, the loss cannot be called, or data are no samples.
+            ValueError: the model is neither a function nor has `apply`, the loss cannot be called, data are no samples, or their targets
+                are not -1 and +1 where the loss asks for such labels.
         """
         if not callable(model) and not callable(getattr(model, "apply", None)):
             raise ValueError(
@@ -91,6 +92,8 @@ class GradientFlow(AbstractFlow):
             raise ValueError("the data must have fields x and y: make them with jaxdyn.data.points(x, y).")
         if isinstance(frozen, str):
             frozen = (frozen,)
+        if getattr(loss_function, "signs", False):
+            check_labels(data)
         self.model, self.loss_function, self.data = model, loss_function, data
         self.time_scales = None if time_scales is None else jax.tree.map(as_leaf, time_scales)
         self.weight_decay = None if weight_decay is None else as_leaf(weight_decay)

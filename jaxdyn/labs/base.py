@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import xarray as xr
 
 from ..plot import movie_writer
@@ -66,6 +67,28 @@ def setting(default: Any, text: str) -> Any:
 def verdict(condition: Any) -> Verdict:
     """`holds` or `does not hold`."""
     return "holds" if bool(condition) else "does not hold"
+
+
+def make_claim(lab: str, name: str, paper: str, statement: str, measured: float, expected: str, judged: Any, **more: Any) -> Claim:
+    """A claim of a lab; one whose measured value is no number is not tested.
+
+    Args:
+        lab: the lab's name.
+        name: the last part of the claim's id.
+        paper: where it is from.
+        statement: in words.
+        measured: the number.
+        expected: the number or the bound in words.
+        judged: whether it holds, or the verdict.
+        **more: the other fields; `uncertainty` and `tolerance` are 0 by default.
+
+    Returns:
+        The claim.
+    """
+    words: dict[str, Any] = {"uncertainty": 0.0, "tolerance": 0.0} | more
+    said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
+    found: Verdict = said if np.isfinite(measured) else "not tested"
+    return Claim(id=f"{lab}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ class AbstractLoss(eqx.Module):
         attained: whether finite outputs reach its infimum; otherwise a network that fits grows without end.
         many_outputs: whether it takes one row of outputs a sample, f of shape (sample, output), with one label each; otherwise outputs
             are shaped like the targets.
+        signs: whether the targets are labels, -1 and +1, which flows check where they are concrete.
     """
 
     name: eqx.AbstractClassVar[str]
@@ -31,6 +32,7 @@ class AbstractLoss(eqx.Module):
     separable: ClassVar[bool] = True
     attained: ClassVar[bool] = True
     many_outputs: ClassVar[bool] = False
+    signs: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, f: Float[Array, " sample"], y: Float[Array, " sample"]) -> Float[Array, ""]:

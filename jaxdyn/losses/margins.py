@@ -22,6 +22,7 @@ class Logistic(AbstractLoss):
     """sum_j log(1 + exp(-y_j f_j)); Min, Mallada & Vidal 2023 (arXiv:2307.12851) take twice this."""
 
     name: ClassVar[str] = "logistic"
+    signs: ClassVar[bool] = True
     attained: ClassVar[bool] = False
     convention: ClassVar[str] = (
         "sum over samples of log(1 + exp(-y f)), labels -1 and +1; time runs n times faster than with the mean over n"
@@ -59,6 +60,7 @@ class Exponential(AbstractLoss):
     """sum_j exp(-y_j f_j) (Min, Mallada & Vidal 2023, arXiv:2307.12851)."""
 
     name: ClassVar[str] = "exponential"
+    signs: ClassVar[bool] = True
     attained: ClassVar[bool] = False
     convention: ClassVar[str] = (
         "sum over samples of exp(-y f), labels -1 and +1; time runs n times faster than with the mean over n samples"
@@ -95,6 +97,7 @@ class Hinge(AbstractLoss):
     """sum_j max(0, 1 - y_j f_j), with a kink where the margin y_j f_j is 1."""
 
     name: ClassVar[str] = "hinge"
+    signs: ClassVar[bool] = True
     convention: ClassVar[str] = (
         "sum over samples of max(0, 1 - y f), labels -1 and +1; time runs n times faster than with the mean over n samples"
     )
@@ -142,6 +145,7 @@ class SquaredHinge(AbstractLoss):
     """sum_j max(0, 1 - y_j f_j)^2; its derivative is continuous, so the flow has no kinks where the margin y_j f_j is 1."""
 
     name: ClassVar[str] = "squared_hinge"
+    signs: ClassVar[bool] = True
     convention: ClassVar[str] = (
         "sum over samples of max(0, 1 - y f)^2, labels -1 and +1; time runs n times faster than with the mean over n samples and twice as"
         " fast as with 1/2 max(0, 1 - y f)^2"

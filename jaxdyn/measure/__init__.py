@@ -7,6 +7,8 @@ from .alignment import first_aligned_time as first_aligned_time
 from .balance import balancedness as balancedness
 from .balance import conserved as conserved
 from .balance import conserved_drift as conserved_drift
+from .clock import log_norm as log_norm
+from .clock import log_time as log_time
 from .clusters import Clusters as Clusters
 from .clusters import angles_between as angles_between
 from .clusters import clusters as clusters

@@ -78,6 +78,7 @@ NIL = data.points([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]], [1, -1, 1])
     [
         (lambda: data.check_signs(data.points([1.0, 2.0], [0.0, 1.0])), "give 2 y - 1 for labels 0 and 1"),
         (lambda: data.check_signs(data.points([1.0, 2.0], [[1.0], [-1.0]])), "flatten it"),
+        (lambda: data.check_labels(data.points([1.0, 2.0], [1.0, 2.0])), "every label must be -1 or \\+1"),
         (lambda: data.check_signs(NIL), "sample 1 is zero and has no direction; drop such samples, of which there are 2"),
         (lambda: data.smallest_cosine(NIL), "sample 1 is zero"),
         (lambda: data.smallest_cosine(ONE), "at least two"),

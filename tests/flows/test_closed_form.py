@@ -16,6 +16,7 @@ from jaxdyn.losses import mean_square, square
 MODEL = jd.models.TwoLayer(width=6, activation="tanh")
 START, OTHER = MODEL.init(jr.key(3)), MODEL.init(jr.key(4))
 DATA = jd.data.points(np.linspace(-1, 1, 5), [0.3, -1.0, 0.5, 1.0, 0.0])
+SIGNS = jd.data.points(DATA.x, [1.0, -1.0, 1.0, 1.0, -1.0])
 REPEATED = jd.data.points(np.array([-1.0, 0.2, 0.2, 0.2, 0.9]), [0.3, -1.0, 0.5, 1.0, 0.0])
 MANY = jd.data.points(np.linspace(-2, 2, 40), np.sin(5 * np.linspace(-2, 2, 40)))
 SCALES = {"a": 1.0, "b": 0.5, "c": 2.0}
@@ -219,7 +220,7 @@ def test_a_constant_network_stays_where_it_is():
 @pytest.mark.parametrize(
     ("settings", "start", "words"),
     [
-        ({"loss_function": jd.losses.logistic}, START, "integrate the flow with jaxdyn.solve"),
+        ({"loss_function": jd.losses.logistic, "data": SIGNS}, START, "integrate the flow with jaxdyn.solve"),
         ({"norm_barrier": 2.0}, START, "leave it out"),
         ({"frozen": ("a", "b", "c")}, START, "leave one of them out of `frozen`"),
         ({"time_scales": {"a": 1.0, "b": -1.0, "c": 1.0}}, START, "must not be negative"),

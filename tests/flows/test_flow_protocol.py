@@ -12,13 +12,14 @@ import jaxdyn as jd
 from jaxdyn.flows import AbstractFlow, GradientFlow, LinearisedFlow, ReducedFlow
 
 DATA = jd.data.points(np.linspace(-1, 1, 5), [0.3, -1.0, 0.5, 1.0, 0.0])
+SIGNS = jd.data.points(DATA.x, [1.0, -1.0, 1.0, 1.0, -1.0])
 TANH = jd.models.TwoLayer(width=4, activation="tanh")
 PLAIN = GradientFlow(TANH, jd.losses.square, DATA)
 GRADIENT_FLOWS = {
     "two_layer_relu": GradientFlow(jd.models.TwoLayer(width=4), jd.losses.square, DATA),
     "two_layer_tanh": PLAIN,
     "mlp": GradientFlow(jd.models.MLP((3, 3), bias=True, activation="softplus"), jd.losses.mean_square, DATA),
-    "penalised": GradientFlow(TANH, jd.losses.logistic, DATA, weight_decay=0.1, norm_barrier=0.5),
+    "penalised": GradientFlow(TANH, jd.losses.logistic, SIGNS, weight_decay=0.1, norm_barrier=0.5),
     "frozen": GradientFlow(TANH, jd.losses.square, DATA, frozen=("b",)),
     "centred": GradientFlow(jd.models.Centred(TANH, 10.0), jd.losses.square, DATA),
     "linearised": LinearisedFlow(PLAIN, TANH.init(jr.key(9))),

@@ -128,6 +128,18 @@ def test_a_frozen_name_that_is_no_parameter_is_refused():
         flow.vector_field(0.0, PARAMS)
 
 
+@pytest.mark.parametrize("loss", ["logistic", "exponential", "hinge", "squared_hinge"])
+def test_losses_of_the_margin_ask_for_signs(loss):
+    model = jd.models.TwoLayer(width=4, dim=2)
+    halves = jd.data.points(DATA.x, (jnp.sign(DATA.y) + 1) / 2)
+    for make in (GradientFlow, jd.flows.CorrelationFlow):
+        with pytest.raises(ValueError, match="must be -1 or \\+1; give 2 y - 1 for labels 0 and 1"):
+            make(model, jd.losses.loss(loss), halves)
+    # a label that is traced, as in a derivative by it, is not looked at
+    slope = jax.grad(lambda y: GradientFlow(model, jd.losses.loss(loss), jd.data.points(DATA.x, y)).loss(PARAMS))
+    assert jnp.all(jnp.isfinite(slope(jnp.sign(DATA.y))))
+
+
 def test_gates_replace_the_signs():
     model = jd.models.TwoLayer(width=4, dim=2, scaling="one")
     flow = GradientFlow(model, jd.losses.square, DATA)

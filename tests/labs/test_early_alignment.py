@@ -9,6 +9,7 @@ from PIL import Image
 
 from jaxdyn.labs import early_alignment
 from jaxdyn.labs.early_alignment import cells, claims_late, claims_open, times
+from jaxdyn.labs.fits import slope
 
 SMALL = {
     "seeds": 4,
@@ -130,7 +131,7 @@ def test_slopes_are_those_of_the_law():
     x, y = np.random.default_rng(0).standard_normal((2, 30))
     slopes, errors = times.plane_of_logs([x, y], 2 * x - 3 * y + 1)
     np.testing.assert_allclose(slopes, [2, -3], atol=1e-12)
-    assert (errors < 1e-12).all() and np.isnan(times.slope(x[:2], y[:2])[0])
+    assert (errors < 1e-12).all() and np.isnan(slope(x[:2], y[:2])[0])
 
 
 def test_the_bounds_ask_for_a_tiny_norm():

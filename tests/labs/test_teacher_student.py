@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.integrate import solve_ivp
 
 from jaxdyn.labs import teacher_student
+from jaxdyn.labs.fits import slope
 from jaxdyn.labs.teacher_student import claims_many, claims_plane, fits, gradients, starts, sweeps
 from jaxdyn.solve import Outcome
 
@@ -123,9 +124,9 @@ def test_the_cross_term_is_what_the_gradient_leaves():
 def test_slopes_and_orbits():
     x = np.linspace(0, 3, 30)
     noise = np.random.default_rng(1).standard_normal(30) * 0.1
-    found, error = fits.slope(x, 2 * x + noise)
+    found, error = slope(x, 2 * x + noise)
     assert abs(found - 2) < 4 * error and error == pytest.approx(0.1 / np.sqrt(np.sum((x - x.mean()) ** 2)), rel=0.3)
-    assert fits.slope(x, 2 * x + noise, np.full(30, 0.1))[0] == pytest.approx(found)
+    assert slope(x, 2 * x + noise, np.full(30, 0.1))[0] == pytest.approx(found)
     np.testing.assert_array_equal(claims_many.orbit_dimension(np.array([0, 1, 2]), 3), [0, 2, 3])
 
 

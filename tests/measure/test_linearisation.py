@@ -68,7 +68,7 @@ def test_distances_fall_like_the_inverse_of_the_output_multiplier():
 
 
 def test_flows_without_a_linearisation_are_refused():
-    flow = jd.flows.GradientFlow(MODEL, jd.losses.logistic, DATA)
+    flow = jd.flows.GradientFlow(MODEL, jd.losses.logistic, jd.data.points(DATA.x, jnp.sign(DATA.y)))
     start = flow.init(jr.key(0))
     for observable in WATCH.values():
         with pytest.raises(ValueError, match="only square losses have a closed form"):

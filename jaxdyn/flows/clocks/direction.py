@@ -82,7 +82,8 @@ class DirectionClock(AbstractFlow):
         """What the loss is, and what a unit of the clock is."""
         told = getattr(self.inner, "convention", "user's own loss")
         rate = f"|w|^{self.order - 2:g}" + (" times the loss" if self.log_domain else "")
-        return f"clock ds = {rate} dt with t of the flow of {'the logarithm of ' if self.log_domain else ''}this loss: {told}"
+        recorded = "; the loss is recorded as its logarithm" if self.log_domain else ""
+        return f"clock ds = {rate} dt with t of the flow of this loss: {told}{recorded}"
 
     # states
 

@@ -1,40 +1,20 @@
 """What the claims have in common: their fixed words, slopes seed by seed, and which lanes count."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from ...solve import Outcome
-from ..base import Claim, Verdict, verdict
+from .. import base
 
 LAB = "directional-convergence"
+make_claim = partial(base.make_claim, LAB)
 TWO = "Kumar & Haupt 2024, arXiv 2402.09226"
 MORE = "Kumar & Haupt 2024, arXiv 2403.08121"
 DERIVED = "derived"
 SEEN = 10 * np.log(10.0)
 """Sizes below 1e-10 are where a power law or a limit is looked for."""
-
-
-def make_claim(name: str, paper: str, statement: str, measured: float, expected: str, judged: Any, **more: Any) -> Claim:
-    """A claim of this lab; one whose measured value is no number is not tested.
-
-    Args:
-        name: the last part of its id.
-        paper: where it is from.
-        statement: in words.
-        measured: the number.
-        expected: the number or the bound in words.
-        judged: whether it holds, or the verdict.
-        **more: `uncertainty` (0 by default) and the other fields.
-
-    Returns:
-        The claim.
-    """
-    words: dict[str, Any] = {"uncertainty": 0.0} | more
-    said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
-    found: Verdict = said if np.isfinite(measured) else "not tested"
-    return Claim(id=f"{LAB}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
 
 
 def short(name: str) -> str:

@@ -37,16 +37,6 @@ def grown(flow: flows.DirectionClock, t: Any, state: Any) -> Any:
     return state["log_norm"] >= flow.log_norm / 2
 
 
-def log_norm(flow: Any, t: Any, state: Any) -> Any:
-    """The logarithm of the norm."""
-    return state["log_norm"]
-
-
-def log_time(flow: Any, t: Any, state: Any) -> Any:
-    """The logarithm of the original time."""
-    return flow.log_time(state)
-
-
 def inner_weights(flow: Any, t: Any, state: Any) -> Any:
     """The inner weights of a two-layer network, of the direction."""
     return flow.weights(state)["a"]
@@ -80,7 +70,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         return sweep(flow, seeds, over, out=store, group=name, width=width or seeds * cells, progress=bar, **how)
 
     found = {}
-    watched = {"size": log_norm, "log_time": log_time}
+    watched = {"size": measure.log_norm, "log_time": measure.log_time}
     for name, (depth, power) in s.cells.items():
         flow = make_flow(s, depth, power)
         over = {"log_norm": list(np.log(s.sizes if depth == 2 else s.deep_sizes))}

@@ -1,15 +1,17 @@
 """Claims about the early phase: neurons turn to their class by t_1, and stay."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
-from ..base import Claim, Verdict, verdict
+from .. import base
+from ..base import Claim
 from .settings import Settings
 from .times import early_errors, levels, of_kind, phases, plane_of_logs
 
 LAB = "early-alignment"
+make_claim = partial(base.make_claim, LAB)
 MIN = "Min, Mallada & Vidal 2023, arXiv 2307.12851"
 EXACT = 1e-3
 """Up to what part of the sum of samples the early equation counts as met."""
@@ -17,27 +19,6 @@ LARGE = 0.01
 """From this norm of the start on its error is above the solver's."""
 CONSERVED = 1e-8
 """And up to what part of the squared norm balancedness as conserved."""
-
-
-def make_claim(name: str, paper: str, statement: str, measured: float, expected: str, judged: Any, **more: Any) -> Claim:
-    """A claim of this lab; one whose measured value is no number is not tested.
-
-    Args:
-        name: the last part of its id.
-        paper: where it is from.
-        statement: in words.
-        measured: the number.
-        expected: the number or the bound in words.
-        judged: whether it holds, or the verdict.
-        **more: the other fields; `uncertainty` and `tolerance` are 0 by default.
-
-    Returns:
-        The claim.
-    """
-    words: dict[str, Any] = {"uncertainty": 0.0, "tolerance": 0.0} | more
-    said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
-    found: Verdict = said if np.isfinite(measured) else "not tested"
-    return Claim(id=f"{LAB}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
 
 
 def grids(s: Settings, found: dict[str, xr.Dataset]) -> list[tuple[int, xr.Dataset]]:

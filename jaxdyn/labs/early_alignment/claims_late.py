@@ -4,9 +4,10 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
+from ..fits import slope
 from .claims_early import MIN, grids, make_claim
 from .settings import Settings
-from .times import late_slopes, levels, of_kind, phases, slope
+from .times import late_slopes, levels, of_kind, phases
 
 DERIVED = "derived"
 SLOPE = 2e-3

@@ -22,16 +22,6 @@ PATHS = ("inner.data.x", "inner.data.y", "inner.model.delta", "log_norm")
 COORDINATES = ("kind", "mu", "draw", "norm", "delta", "share")
 
 
-def log_time(flow: Any, t: Any, y: Any) -> Any:
-    """The logarithm of the original time."""
-    return flow.log_time(y)
-
-
-def size(flow: Any, t: Any, y: Any) -> Any:
-    """The logarithm of the norm of all weights."""
-    return y["log_norm"]
-
-
 def right(flow: Any, t: Any, y: Any) -> Any:
     """The share of neurons that are in their class's set, or dead."""
     codes, outer = measure.alignment_sets(flow, t, y, zero=ZERO), y["direction"]["c"]
@@ -65,8 +55,8 @@ def outer(flow: Any, t: Any, y: Any) -> Any:
 
 inner.dims, outer.dims = ("hidden", "dim"), ("hidden",)  # pyright: ignore[reportFunctionMemberAccess]
 OBSERVE: dict[str, Any] = {
-    "log_time": log_time,
-    "size": size,
+    "log_time": measure.log_time,
+    "size": measure.log_norm,
     "loss": measure.loss,
     "right": right,
     "dead": dead,

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ...measure import first_aligned_time
+from ..fits import slope
 from .cells import cells_of
 from .settings import Settings
 from .sweeps import STEP
@@ -110,25 +111,6 @@ def levels(ds: xr.Dataset, name: str) -> list[tuple[float, xr.Dataset]]:
         Levels, rising, with their cells.
     """
     return [(float(level), ds.isel(cell=ds[name].values == level)) for level in np.unique(ds[name].values)]
-
-
-def slope(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """The slope of a line and its standard error, from the residuals.
-
-    Args:
-        x: shape (point,).
-        y: shape (point,).
-
-    Returns:
-        Both; NaN with fewer than three finite points.
-    """
-    good = np.isfinite(x) & np.isfinite(y)
-    if good.sum() < 3:
-        return np.nan, np.nan
-    x, y = x[good] - x[good].mean(), y[good] - y[good].mean()
-    found = x @ y / (x @ x)
-    rest = y - found * x
-    return float(found), float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x)))
 
 
 def plane_of_logs(columns: list[np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -34,7 +34,8 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
         axes["smooth"].set_title("The smoothed margin never falls")
         axes["loss"].set(xscale="log", xlabel="log10 t", ylabel="log10 loss + log10 t")
         axes["loss"].set_title("The loss falls a little faster than 1/t")
-        axes["clock"].set(xlabel="the clock's time s, over its end", ylabel="log10 t (full), log |w| x 100 (dashed)", yscale="symlog")
+        axes["clock"].set(xlabel="the clock's time s since the loss was 1, over its end", yscale="symlog")
+        axes["clock"].set(ylabel="log10 t (full), log |w| x 100 (dashed)")
         axes["clock"].set_title("Time and norm along the clock")
         axes["kkt"].set(xlabel=f"KKT residual at t = 1e{s.early:g}", ylabel=f"at t = 1e{s.decades:g}", xscale="log", yscale="log")
         line = np.asarray([1e-4, 1.0])
@@ -50,7 +51,7 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
 def _run(s: Settings, name: str, ds: xr.Dataset, axes: dict[str, Any], colour: str) -> None:
     good = np.flatnonzero(separated(ds))
     decades, margins = ds["log_time"].values / np.log(10), smoothed(s, name, ds)
-    clock = ds["time"].values
+    clock = ds["clock"].values
     for k, seed in enumerate(good[:12]):
         label = name if k == 0 else None
         t = decades[seed]
@@ -63,10 +64,11 @@ def _run(s: Settings, name: str, ds: xr.Dataset, axes: dict[str, Any], colour: s
             axes["smooth"].plot(t[later], margins[seed][later] / last[-1], color=colour, alpha=0.5, linewidth=1)
         axes["loss"].plot(t[later], (ds["log_loss"].values[seed] / np.log(10) + t)[later], color=colour, alpha=0.5, linewidth=1)
         if k < 2:
-            seen = np.isfinite(t)
-            end = clock[seen].max()
-            axes["clock"].plot(clock[seen] / end, t[seen], color=colour, linewidth=1)
-            axes["clock"].plot(clock[seen] / end, 100 * ds["log_norm"].values[seed][seen], color=colour, linewidth=0.8, linestyle="--")
+            begun = ds["begun"].values[seed]
+            seen = np.isfinite(t) & (clock[seed] >= begun)
+            share = (clock[seed][seen] - begun) / (clock[seed][seen].max() - begun)
+            axes["clock"].plot(share, t[seen], color=colour, linewidth=1)
+            axes["clock"].plot(share, 100 * ds["log_norm"].values[seed][seen], color=colour, linewidth=0.8, linestyle="--")
     axes["kkt"].plot(ds["residual_early"].values[good], ds["residual"].values[good], ".", color=colour, alpha=0.6)
 
 

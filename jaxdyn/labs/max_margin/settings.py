@@ -17,7 +17,7 @@ class Settings:
     cosines: tuple[float, ...] = setting((0.6, 0.2, 0.05), "smallest cosines mu of the cones")
     samples: int = setting(12, "samples of each data set")
     dim: int = setting(5, "inputs")
-    width: int = setting(16, "neurons of the two-layer networks")
+    neurons: int = setting(16, "neurons of the two-layer networks")
     deep: tuple[int, ...] = setting((6, 6), "hidden widths of the deep network")
     start: float = setting(1e-3, "norm of the start")
     decades: float = setting(1000.0, "the end time's logarithm to base 10")
@@ -34,7 +34,7 @@ class Settings:
             raise ValueError(f"seeds={self.seeds} must be an integer of at least 2.")
         if not self.cosines or any(not 0 < mu < 1 for mu in self.cosines):
             raise ValueError(f"cosines={self.cosines} must lie between 0 and 1, where the limit is known.")
-        if self.samples < 4 or self.dim < 2 or self.width < 2 or len(self.deep) < 2 or min(self.deep) < 1:
+        if self.samples < 4 or self.dim < 2 or self.neurons < 2 or len(self.deep) < 2 or min(self.deep) < 1:
             raise ValueError("there must be at least 4 samples, 2 inputs, 2 neurons, and 2 hidden layers in the deep network.")
         if not (self.start > 0 and self.rtol > 0):
             raise ValueError("start and rtol must be positive.")

@@ -7,6 +7,7 @@ import xarray as xr
 
 from ...measure import isotropy
 from ..base import Claim, verdict
+from ..fits import slope
 from .settings import Settings
 from .sweeps import lowest, spurious
 
@@ -51,25 +52,6 @@ def share(s: Settings, ds: xr.Dataset) -> tuple[float, float]:
     hits = spurious(s, ds)
     p = float(hits.mean())
     return p, float(np.sqrt(p * (1 - p) / hits.size))
-
-
-def slope(ks: np.ndarray, values: np.ndarray) -> tuple[float, float]:
-    """The slope of values against k, and its standard error.
-
-    Args:
-        ks: sizes.
-        values: one a size.
-
-    Returns:
-        Both; NaN with fewer than three sizes.
-    """
-    good = np.isfinite(values)
-    if good.sum() < 3:
-        return np.nan, np.nan
-    x, y = ks[good], values[good]
-    found, offset = np.polyfit(x, y, 1)
-    rest = y - found * x - offset
-    return float(found), float(np.sqrt(rest @ rest / (len(x) - 2) / np.sum((x - x.mean()) ** 2)))
 
 
 def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:

@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
-from .fits import DERIVED, TIAN, binomial_error, make_claim, slope
+from ..fits import slope
+from .fits import DERIVED, TIAN, binomial_error, make_claim
 from .settings import Settings
 
 OUT = 1e-3

@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
-from .fits import DERIVED, TIAN, binomial_error, make_claim, share_nearer_than_zero, slope
+from ..fits import slope
+from .fits import DERIVED, TIAN, binomial_error, make_claim, share_nearer_than_zero
 from .settings import Settings
 
 DEVIATIONS = 4.0

@@ -4,7 +4,8 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
-from .fits import DERIVED, TIAN, make_claim, slope
+from ..fits import slope
+from .fits import DERIVED, TIAN, make_claim
 from .settings import Settings
 from .starts import saddle_of
 from .sweeps import arrival, unstable_rate

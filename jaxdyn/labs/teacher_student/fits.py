@@ -1,61 +1,17 @@
-"""What the claims have in common: a claim's fixed words, slopes with their errors, and the exact share of starts that a bound counts."""
+"""What the claims have in common: their fixed words, the exact share of starts that a bound counts, and the error of a share."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 from scipy.integrate import quad
 from scipy.special import betainc
 
-from ..base import Claim, Verdict, verdict
+from .. import base
 
 LAB = "teacher-student"
+make_claim = partial(base.make_claim, LAB)
 TIAN = "Tian 2017, arXiv 1703.00560"
 DERIVED = "derived"
-
-
-def make_claim(name: str, paper: str, statement: str, measured: float, expected: str, judged: Any, **more: Any) -> Claim:
-    """A claim of this lab; one whose measured value is no number is not tested.
-
-    Args:
-        name: the last part of its id.
-        paper: where it is from.
-        statement: in words.
-        measured: the number.
-        expected: the number or the bound in words.
-        judged: whether it holds, or the verdict.
-        **more: `uncertainty` (0 by default) and the other fields.
-
-    Returns:
-        The claim.
-    """
-    words: dict[str, Any] = {"uncertainty": 0.0} | more
-    said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
-    found: Verdict = said if np.isfinite(measured) else "not tested"
-    return Claim(id=f"{LAB}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
-
-
-def slope(x: np.ndarray, y: np.ndarray, errors: np.ndarray | None = None) -> tuple[float, float]:
-    """The slope of a line and its standard error.
-
-    Args:
-        x: shape (point,).
-        y: shape (point,).
-        errors: those of y, if known; otherwise the residuals say how large they are.
-
-    Returns:
-        Both; NaN with fewer than three finite points.
-    """
-    good = np.isfinite(x) & np.isfinite(y)
-    if good.sum() < 3:
-        return np.nan, np.nan
-    x, y = x[good], y[good]
-    weights = np.ones(len(x)) if errors is None else 1 / errors[good] ** 2
-    middle = np.average(x, weights=weights)
-    spread = np.sum(weights * (x - middle) ** 2)
-    found = np.sum(weights * (x - middle) * y) / spread
-    rest = y - np.average(y, weights=weights) - found * (x - middle)
-    scale = 1.0 if errors is not None else rest @ rest / (len(x) - 2)
-    return float(found), float(np.sqrt(scale / spread))
 
 
 def share_nearer_than_zero(dim: int, radius: float) -> float:
