@@ -308,7 +308,9 @@ class NeuronKinks:
         size = jnp.ones_like(least) if tolerance is None else jnp.min(self._weights(tolerance)[0], axis=0)
         looks, bow_multiplier, bow_jump = self._bows(state, after, step, on)
         largest = jnp.max(jnp.maximum(jnp.abs(w0), jnp.abs(w1)), axis=0)
-        negligible = jnp.zeros_like(largest, bool) if tolerance is None else largest < jnp.minimum(NEGLIGIBLE * size, FAINT * jnp.max(largest))
+        negligible = jnp.zeros_like(largest, bool)
+        if tolerance is not None:
+            negligible = largest < jnp.minimum(NEGLIGIBLE * size, FAINT * jnp.max(largest))
         parts = (state.multiplier, bow_multiplier, after.multiplier, state.jump, bow_jump, after.jump, state.slides.astype(dtype))
         slots = jnp.concatenate(parts)
         rows = jnp.stack([c0, c1, size, least])
