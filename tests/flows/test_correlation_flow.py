@@ -95,3 +95,24 @@ def test_the_sphere_is_the_direction_of_the_free_flow():
     path = jd.solve(sphere, start, reached, rtol=1e-9, record=times)
     alike = jax.vmap(lambda y: jnp.linalg.norm(ravel_pytree(y)[0] - ravel_pytree(end)[0] / norm))(path.states)
     assert float(jnp.min(alike)) < 2e-2 and float(alike[0]) > 0.05
+
+
+@pytest.mark.ci_slow
+def test_neurons_of_no_weight_hold_up_no_step():
+    """The end is slow, for many neurons are nearly as good as the best; those that are not sink to 1e-40 and have kinks by then as well."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(20, 5)), rng.normal(size=20)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    model = jd.models.TwoLayer(width=20, dim=5, bias=False, activation="relu", scaling="one", balanced=True)
+    flow = CorrelationFlow(model, jd.losses.square, jd.data.points(x, y))
+    how = {"rtol": 1e-3, "solver": jd.RungeKuttaChebyshev(), "stop": jd.GradientNormBelow(1e-6), "max_steps": 1000}
+    sol = jd.solve(flow, flow.init(jr.key(0)), 1e5, **how)
+    assert sol.fate.name == "converged"
+    assert sol.certificate.num_accepted_steps < 400  # 1206 to t = 400, a third of the way, where each of their kinks ends a step
+    a, c = np.asarray(sol.params["a"]), np.asarray(sol.params["c"])
+    size = np.linalg.norm(a, axis=1)
+    rates = np.sign(c) * (y @ np.maximum(x @ (a / size[:, None]).T, 0))
+    # a KKT point: all that have weight grow at the rate of the multiplier, 2 N, and the others more slowly
+    np.testing.assert_allclose(rates[size > 1e-2], -2 * float(flow.loss(sol.params)), rtol=1e-5)
+    assert np.all(rates <= rates[np.argmax(size)] * (1 + 1e-5))
+    assert float(jd.measure.correlation_kkt(flow, sol.params, 1e-5).residual) < 2e-6

@@ -123,6 +123,17 @@ def test_grazes(seed, neuron, shift, t1, ambiguous):
         agrees(grazes, truth, events, ambiguous=ambiguous if beyond < 0 else 0)
 
 
+def test_a_neuron_too_small_to_hold_up_a_step_grows():
+    """From a tenth of the tolerance to the size of the others, with a kink on its way."""
+    problem = drawn(3, t1=60.0, **NO_BIAS)
+    small = np.array([1.0, 1.0, 1e-7])
+    problem = dataclasses.replace(problem, a=problem.a * small[:, None], c=problem.c * small)
+    truth, events = problem.truth
+    assert any(event[1] == 2 for event in events) and np.linalg.norm(truth[2]) > 0.5
+    for rtol in (1e-3, 1e-4):
+        assert error(problem.solved(rtol).params, truth) <= 10 * rtol
+
+
 @pytest.mark.parametrize("seed", [3, 4])
 def test_repeated_samples_share_their_gates(seed):
     """Three samples at one place, with three targets."""

@@ -54,6 +54,7 @@ class Part(NamedTuple):
         tolerance: of the inner weights, the smallest of a neuron; None where a touch is never left out.
         least: what rounding makes of a pre-activation.
         some: which of the neurons are meant; the others only fill the shape.
+        negligible: whose kinks hold up no step.
     """
 
     inputs: Float[Array, "sample input"]
@@ -78,6 +79,7 @@ class Part(NamedTuple):
     tolerance: Float[Array, " neuron"] | None
     least: Float[Array, " neuron"]
     some: Bool[Array, " neuron"]
+    negligible: Bool[Array, " neuron"]
 
 
 class Event(NamedTuple):
@@ -133,7 +135,7 @@ def first_events(part: Part, fills: bool, dead: bool) -> tuple[Event, Array]:
         first = Event(*(jnp.where(sooner, new, old) for new, old in zip(event, first, strict=True)))
     # a candidate that was none has taken the place of another, of which there is but an estimate
     further = jnp.maximum(further, jnp.where(first.s < NEVER, first.s, 1e-3))
-    return first, jnp.min(jnp.minimum(jnp.minimum(second, further), last))
+    return first, jnp.min(jnp.where(part.negligible, 1.0, jnp.minimum(jnp.minimum(second, further), last)))
 
 
 def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:

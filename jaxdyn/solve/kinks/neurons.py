@@ -34,6 +34,10 @@ AIM = 0.3
 """And what a step is cut short to."""
 PATIENCE = 2
 """After so many rejections in a row a step ends at its first kink, where there is nothing to correct."""
+NEGLIGIBLE = 0.1
+"""Of the tolerance: kinks of neurons with smaller weights hold up no step, and only the first in a step is seen."""
+FAINT = 1e-4
+"""Of the largest weight of all neurons: those above are never negligible, for in a small network all are below the tolerance."""
 LOOKS = 2
 """At the field, to date the end of a slide."""
 NEWTON = 3
@@ -303,6 +307,10 @@ class NeuronKinks:
         d0, d1 = (step.h * self._weights(v)[0] for v in (step.v0, step.v1))
         size = jnp.ones_like(least) if tolerance is None else jnp.min(self._weights(tolerance)[0], axis=0)
         looks, bow_multiplier, bow_jump = self._bows(state, after, step, on)
+        largest = jnp.max(jnp.maximum(jnp.abs(w0), jnp.abs(w1)), axis=0)
+        negligible = jnp.zeros_like(largest, bool)
+        if tolerance is not None:
+            negligible = largest < jnp.minimum(NEGLIGIBLE * size, FAINT * jnp.max(largest))
         parts = (state.multiplier, bow_multiplier, after.multiplier, state.jump, bow_jump, after.jump, state.slides.astype(dtype))
         slots = jnp.concatenate(parts)
         rows = jnp.stack([c0, c1, size, least])
@@ -335,13 +343,14 @@ class NeuronKinks:
             tolerance=None if tolerance is None else size,
             least=least,
             some=which < m,
+            negligible=negligible[of],
         )
         event, limit = apart(lambda part: first_events(part, self.fills, self.flow.slopes[0] == 0), part)
         limit, found = jax.lax.stop_gradient(jnp.minimum(limit, 1.0)), jnp.asarray(True)
         if not self.polynomial:
-            event, limit, found = self._polished(event, limit, step, of, least)
+            event, limit, found = self._polished(event, limit, step, of, least, part.negligible)
         row = self.inputs[event.sample].T
-        begin = jnp.min(event.s)
+        begin = jnp.minimum(jnp.min(jnp.where(part.negligible, NEVER, event.s)), 1.0)
         # the normal that the neuron is free to move along, next to the surfaces it slides on
         free = off_surfaces(row, normal, metric)
         for q, d in enumerate(dual):
@@ -392,12 +401,12 @@ class NeuronKinks:
         bows = where_it_happens(exits, looks, nothing, self.reversible)
         return jnp.where(exits, LOOKS, 0), *bows
 
-    def _polished(self, event: Event, limit: Array, step: Step, of: Array, least: Array) -> tuple[Event, Array, Array]:
+    def _polished(self, event: Event, limit: Array, step: Step, of: Array, least: Array, negligible: Array) -> tuple[Event, Array, Array]:
         """The first event, where the dense output has it and not a polynomial through it; the step ends before the next."""
         assert step.dense is not None
-        k = jnp.argmin(event.s)
+        k = jnp.argmin(jnp.where(negligible, NEVER, event.s))
         neuron, row = of[k], self.inputs[event.sample[k]]
-        crosses = (event.s[k] > 0) & (event.s[k] < NEVER) & ~event.leaves[k]
+        crosses = ~negligible[k] & (event.s[k] > 0) & (event.s[k] < NEVER) & ~event.leaves[k]
 
         def height(s: Array) -> Array:
             return row @ self._weights(step.dense(s))[0][:, neuron]  # pyright: ignore[reportOptionalCall]
@@ -410,9 +419,9 @@ class NeuronKinks:
         value = height(s)
         found = ~crosses | (jnp.abs(value) <= AMISS / (16 * jnp.finfo(value.dtype).eps) * least[k])
         mine = jnp.arange(event.s.size) == k
-        others = jnp.min(jnp.where(mine, NEVER, jax.lax.stop_gradient(event.s)))
+        others = jnp.min(jnp.where(mine | negligible, NEVER, jax.lax.stop_gradient(event.s)))
         event = event._replace(s=jnp.where(mine & crosses, s, event.s))
-        first = jnp.minimum(jax.lax.stop_gradient(event.s[k]), 1.0)
+        first = jnp.where(negligible[k], 1.0, jnp.minimum(jax.lax.stop_gradient(event.s[k]), 1.0))
         return event, jnp.maximum(jnp.minimum(limit, others), first), found
 
     def _try(
