@@ -148,6 +148,7 @@ def test_claims_into_nowhere_leave_nothing(toy_lab, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.ci_slow
 def test_doctor_of_a_sound_machine():
     result = invoke("doctor")
     assert result.exit_code == 0, result.output

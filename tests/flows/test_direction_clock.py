@@ -23,10 +23,10 @@ MODELS = {
     "first_layer": (jd.models.TwoLayer(width=6, dim=3, bias=False, activation="leaky_relu:0.3", scaling="sqrt", trains="a"), 1),
 }
 CASES = [
-    ("relu", "exponential"),
+    pytest.param("relu", "exponential", marks=pytest.mark.ci_slow),
     pytest.param("relu", "square", marks=pytest.mark.slow),
     ("relu^2", "logistic"),
-    pytest.param("deep", "exponential", marks=pytest.mark.ci_slow),
+    pytest.param("deep", "exponential", marks=pytest.mark.slow),
     pytest.param("first_layer", "logistic", marks=pytest.mark.slow),
 ]
 
@@ -92,7 +92,7 @@ def test_time_to_any_loss_is_the_exponential_integral():
     np.testing.assert_allclose(float(flow.log_time(sol.params)), float(exact), atol=1e-5)
 
 
-@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.ci_slow), 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("power", [pytest.param(p, marks=pytest.mark.slow if p == 3 else pytest.mark.ci_slow) for p in (1, 2, 3)])
 def test_a_start_of_1e_100_costs_few_steps_more_than_one_of_1e_2(power):
     model = jd.models.TwoLayer(width=12, dim=3, bias=False, activation=f"relu^{power}", scaling="one", balanced=True)
     inner = GradientFlow(model, jd.losses.exponential, DATA)
@@ -110,7 +110,7 @@ def _norm_is_one(flow, t, z):
     return z["log_norm"] >= 0
 
 
-@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("power", [pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.ci_slow)])
 def test_a_loss_of_1e_1000_is_reached_in_a_thousand_steps_and_balanced(power):
     model = jd.models.TwoLayer(width=12, dim=3, bias=False, activation=f"relu^{power}", scaling="one", balanced=True)
     flow = DirectionClock(GradientFlow(model, jd.losses.exponential, DATA), order=power + 1, log_norm=-2 * np.log(10))

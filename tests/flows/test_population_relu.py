@@ -139,6 +139,7 @@ def test_any_angle_and_length(seed, closeness, sign, length):
     assert max(found.values()) < 1e-13, found
 
 
+@pytest.mark.ci_slow
 def test_a_neuron_at_zero_rests():
     """relu'(0) = 0, as in the model: no velocity, no derivative by its weights, and the others do not feel it."""
     model = jd.models.TwoLayer(2, 3, False, "relu", "one")

@@ -114,6 +114,7 @@ def test_residual_on_kinks_against_scipy(slope):
         np.testing.assert_allclose(layers.residual, found.residual, rtol=1e-9)
 
 
+@pytest.mark.ci_slow
 def test_a_maximum_on_a_kink():
     # ybar = (-2, 1, 1), x_1 and x_2 at 30 degrees on both sides of e_1, x_0 = (0.1, 1): the best direction is orthogonal to x_0
     x = np.array([[0.1, 1.0], [1.0, 0.6], [1.0, 0.5]])

@@ -155,6 +155,7 @@ def test_several_free_gates_of_a_sample():
     np.testing.assert_allclose(found.residual**2 / 2 + found.complementarity, best.fun, rtol=1e-9)
 
 
+@pytest.mark.ci_slow
 def test_a_kkt_point_on_a_kink():
     # unit samples A, B of one class with A.B = -s: one neuron each, at zero on the other, along A + s B and B + s A; the gates are s
     s = 0.6

@@ -71,6 +71,7 @@ def test_order_and_dense_output():
     assert np.all(orders > 1.7) and np.all(orders < 2.4)
 
 
+@pytest.mark.ci_slow
 def test_a_population_flow_in_few_evaluations():
     """To where the gradient is small, by the stop rule that asks for the velocity; one lane and many."""
     flow = committee(6)

@@ -84,6 +84,7 @@ def test_limits_are_the_kernel_solvers():
     assert jax.eval_shape(lambda y: jd.solve(FLOW, y, jnp.inf), START).method.startswith("KernelExponential,")
 
 
+@pytest.mark.ci_slow
 def test_what_is_transformed_is_not_asked():
     """Nothing is known yet of lanes that are traced."""
     assert jax.eval_shape(lambda y: jd.solve(FLOW, y, LONG), START).method.startswith("Tsit5,")

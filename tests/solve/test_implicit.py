@@ -32,6 +32,7 @@ def flat(tree):
     return np.asarray(ravel_pytree(tree)[0])
 
 
+@pytest.mark.ci_slow
 def test_on_a_manifold_of_minima():
     """Twelve parameters, three samples: off the manifold the derivative of the way is the implicit one; along it, it is not zero."""
     params, total, flow, change = trained(by_labels, LABELS, ALONG, 200.0, MODEL.init(jr.key(0)))

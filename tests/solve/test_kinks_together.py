@@ -49,6 +49,7 @@ def test_a_start_on_the_surface_of_opposite_samples():
     assert np.all(found <= 10)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize(("y", "a", "ways"), [((2.0, -1.0), (0.0, 0.3), 2), ((-2.0, -1.0), (0.0, 0.3), 1), ((1.0, -1.0), (0.0, 0.0), 2)])
 def test_a_start_from_which_there_are_several_ways(y, a, ways):
     """Both sides lead away from the first surface; a sample pushes away from zero weights: flagged. A surface that attracts: not."""

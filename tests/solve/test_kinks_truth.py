@@ -68,6 +68,7 @@ def test_the_error_is_of_the_size_of_the_tolerance(name):
     assert errors(name).max() <= 100, errors(name)
 
 
+@pytest.mark.ci_slow
 def test_the_error_falls_in_proportion_to_the_tolerance():
     """The slope of the median error of all problems against rtol; measured: 0.86."""
     table = np.concatenate([errors(name) for name in FAMILIES if name not in SLOW]) * np.asarray(RTOLS)
@@ -167,9 +168,7 @@ def test_neurons_alike_stay_alike(seed):
         pytest.param(THREE_INPUTS, 25, marks=pytest.mark.ci_slow),
         (THREE_INPUTS, 18),
         (THREE_INPUTS, 61),
-        (TWO_INPUTS, 8),
-        (TWO_INPUTS, 55),
-        (TWO_INPUTS, 31),
+        *(pytest.param(TWO_INPUTS, seed, marks=pytest.mark.ci_slow) for seed in (8, 55, 31)),
     ],
 )
 def test_slides_on_two_surfaces_at_once(shape, seed):

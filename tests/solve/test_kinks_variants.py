@@ -26,6 +26,7 @@ def flow_of(problem, **settings):
     return jd.flows.GradientFlow(problem.flow.model, problem.flow.loss_function, problem.flow.data, **settings)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.ci_slow), 1, 3, 4])
 def test_frozen_biases(seed):
     """The velocity of a weight jumps, and a slide holds still, by the free weight alone."""

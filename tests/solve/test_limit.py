@@ -62,7 +62,7 @@ def check(kind, seeds):
     assert claimed >= 0.7 * len(seeds)
 
 
-@pytest.mark.parametrize("kind", KINDS[1:3], ids=str)
+@pytest.mark.parametrize("kind", [pytest.param(KINDS[1], marks=pytest.mark.ci_slow), KINDS[2]], ids=str)
 def test_limits_are_within_their_estimate_of_long_runs(kind):
     check(kind, range(4))
 
@@ -124,6 +124,7 @@ def test_limits_have_derivatives():
     np.testing.assert_allclose(jax.grad(lambda v: number(v, checkpoints=16))(zero) @ along, expected, rtol=1e-6)
 
 
+@pytest.mark.ci_slow
 def test_sweeps_go_to_the_limit():
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(8, activation="tanh"), jd.losses.square, jd.data.points(X, jnp.sin(3 * X[:, 0])))
     ds = jd.sweep(flow, 3, t1=jnp.inf, solver=KERNEL, observe={"loss": jd.measure.loss}, progress=False)

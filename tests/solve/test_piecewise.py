@@ -54,7 +54,7 @@ def test_a_neuron_that_dies():
     ("seed", "slope", "repeat", "kinks"),
     [
         pytest.param(0, 0.0, False, 3, marks=pytest.mark.ci_slow),
-        (1, 0.2, False, 2),
+        pytest.param(1, 0.2, False, 2, marks=pytest.mark.ci_slow),
         pytest.param(3, 0.0, True, 5, marks=pytest.mark.ci_slow),
         (6, 0.0, True, 2),
     ],
