@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, PyTree
 
 from .._types import Params
 from ..flows import GradientFlow
+from ..models import homogeneity
 from ._network import innermost, network_params
 
 
@@ -70,6 +71,21 @@ def direction_of(flow: Any, params: Params) -> Direction:
     return Direction(
         base, flat, lambda flat: eqx.combine(unravel(flat), still), lambda tree: ravel_pytree(eqx.filter(tree, moves))[0].astype(flat.dtype)
     )
+
+
+def check_homogeneous(direction: Direction) -> None:
+    """Refuse a network that is not homogeneous in what moves, where flow and params are concrete.
+
+    The ValueError is that of `models.homogeneity`, which names the orders that were measured.
+
+    Args:
+        direction: the network.
+    """
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((direction.base, direction.flat))):
+        return
+    f = np.asarray(direction.outputs(direction.flat))
+    if np.any(f) and np.all(np.isfinite(f)):  # the order of nothing cannot be told
+        homogeneity(lambda flat, x: direction.outputs(flat), direction.flat, direction.base.data.x)
 
 
 def signs_of(flow: Any) -> Float[Array, " sample"]:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._types import Params
-from ._direction import Direction, direction_of
+from ._direction import Direction, check_homogeneous, direction_of
 from ._gates import SLOTS, free_gates, neurons_of_model
 from ._stationary import gates_by_gauss_newton, gates_by_neuron
 
@@ -64,7 +64,7 @@ def correlation_cosine(flow: Any, t: Float[Array, ""], params: Params) -> Float[
     """The cosine of the angle between the params and the gradient of N there, JAX's gradient at kinks: 1 at smooth KKT points with N > 0.
 
     Args:
-        flow: as in `correlation`.
+        flow: as in `correlation`, of a homogeneous network; another is refused where all is concrete.
         t: time, unused.
         params: of any norm above 0.
 
@@ -75,6 +75,7 @@ def correlation_cosine(flow: Any, t: Float[Array, ""], params: Params) -> Float[
         Kumar & Haupt (2024), arXiv:2402.09226.
     """
     direction = direction_of(flow, params)
+    check_homogeneous(direction)
     gradient = jax.grad(_function(direction))(direction.flat)
     gradient /= jnp.max(jnp.abs(gradient))
     return direction.flat @ gradient / jnp.linalg.norm(gradient)
@@ -89,7 +90,7 @@ def correlation_kkt(flow: Any, params: Params, zero: float = 1e-6, *, slots: int
     projected Gauss-Newton method finds the least of a few local minima.
 
     Args:
-        flow: as in `correlation`.
+        flow: as in `correlation`, of a homogeneous network; another is refused where all is concrete.
         params: of any norm above 0.
         zero: a pre-activation w.h counts as zero up to this times |w| |h|.
         slots: the most gates that are free, of a neuron where there is one hidden layer and otherwise of all; the nearest to zero are.
@@ -101,6 +102,7 @@ def correlation_kkt(flow: Any, params: Params, zero: float = 1e-6, *, slots: int
         Kumar & Haupt (2024), arXiv:2402.09226 and 2403.08121, KKT conditions of the constrained NCF; Clarke (1983), theorem 2.5.1.
     """
     direction = direction_of(flow, params)
+    check_homogeneous(direction)
     base, w = direction.base, direction.flat
     gradient = jax.grad(_function(direction))
     plain = gradient(w)
@@ -120,7 +122,7 @@ def correlation_kkt_residual(flow: Any, t: Float[Array, ""], params: Params, *, 
     """The residual of `correlation_kkt`, as an observable.
 
     Args:
-        flow: as in `correlation`.
+        flow: as in `correlation`, of a homogeneous network; another is refused where all is concrete.
         t: time, unused.
         params: of any norm above 0.
         zero: as in `correlation_kkt`.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._types import Params
-from ._direction import Direction, direction_of, jacobian_of, signs_of
+from ._direction import Direction, check_homogeneous, direction_of, jacobian_of, signs_of
 from ._gates import SLOTS, FreeGates, free_gates, neurons_of_model
 from ._quadratic import constrained_least_squares
 
@@ -40,7 +40,8 @@ def normalised_margin(flow: Any, t: Float[Array, ""], params: Params) -> Float[A
     """The smallest y_i f_i at the unit direction of the params.
 
     Args:
-        flow: a gradient flow of a homogeneous network on labels -1 and +1, or one that wraps it.
+        flow: a gradient flow of a homogeneous network on labels -1 and +1, or one that wraps it; a network that is not homogeneous is
+            refused where all is concrete.
         t: time, unused.
         params: of any norm above 0.
 
@@ -51,6 +52,7 @@ def normalised_margin(flow: Any, t: Float[Array, ""], params: Params) -> Float[A
         Lyu & Li (2019), arXiv:1906.05890, section 4.
     """
     direction = direction_of(flow, params)
+    check_homogeneous(direction)
     return jnp.min(_margins(flow, direction))
 
 
@@ -91,6 +93,7 @@ def margin_kkt(
     if duals is not None and jnp.shape(duals) != signs.shape:
         raise ValueError(f"duals must hold one number a sample, shape {signs.shape}, not {jnp.shape(duals)}.")
     direction = direction_of(flow, params)
+    check_homogeneous(direction)
     w, base = direction.flat, direction.base
     signs = signs.astype(w.dtype)
     plain = signs[:, None] * jacobian_of(direction, None)

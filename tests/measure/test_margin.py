@@ -36,6 +36,19 @@ def two_classes(shares=(0.36, 0.64)):
     return {"a": jnp.asarray(a), "c": jnp.asarray(c)}
 
 
+def test_a_network_that_is_not_homogeneous_is_refused_with_its_orders():
+    model = jd.models.TwoLayer(5, dim=4, bias=False, activation="tanh")
+    flow, params = jd.flows.GradientFlow(model, jd.losses.exponential, DATA), model.init(jr.key(0))
+    for measured in (
+        lambda: measure.normalised_margin(flow, 0.0, params),
+        lambda: measure.margin_kkt(flow, params),
+        lambda: measure.correlation_kkt(flow, params),
+        lambda: measure.correlation_cosine(flow, 0.0, params),
+    ):
+        with pytest.raises(ValueError, match="not homogeneous in its params: the orders measured on samples lie between"):
+            measured()
+
+
 def test_margin_of_the_unit_direction():
     params = MODEL.init(jr.key(0))
     a, c = (np.asarray(params[k]) / np.linalg.norm(flat(params)) for k in "ac")

@@ -107,7 +107,7 @@ def test_other_solvers(solver):
 
 
 @pytest.mark.ci_slow
-@pytest.mark.parametrize("seed", [pytest.param(3, marks=pytest.mark.ci_slow), 4])
+@pytest.mark.parametrize("seed", [3, 4])
 def test_order_in_the_step(seed):
     """Steps of fixed length: measured slopes 2.6 and 3.4 through two flips and a slide, and a flip and two slides; plainly 1.4 and 1.1."""
     problem = drawn(seed, n=5, d=1, m=3, t1=4.0)

@@ -113,6 +113,7 @@ def test_a_hinge_loss(seed, kinks):
     assert count == kinks and np.asarray(found[1].num_kinks)[-1] == kinks and np.asarray(found[1].num_slides)[-1] > 0
 
 
+@pytest.mark.ci_slow
 def test_a_hinge_loss_by_hand():
     """One linear neuron (always on), y = 1: w' = c, c' = w until w c = 1; then both stay, the margin's gate being 0."""
     model = jd.models.TwoLayer(width=1, bias=False, scaling="one")

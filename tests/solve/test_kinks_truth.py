@@ -162,13 +162,16 @@ def test_neurons_alike_stay_alike(seed):
     np.testing.assert_array_equal(kinks.slides[:, 0], kinks.slides[:, 2])
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize(
     ("shape", "seed"),
     [
-        pytest.param(THREE_INPUTS, 25, marks=pytest.mark.ci_slow),
+        (THREE_INPUTS, 25),
         (THREE_INPUTS, 18),
         (THREE_INPUTS, 61),
-        *(pytest.param(TWO_INPUTS, seed, marks=pytest.mark.ci_slow) for seed in (8, 55, 31)),
+        (TWO_INPUTS, 8),
+        (TWO_INPUTS, 55),
+        (TWO_INPUTS, 31),
     ],
 )
 def test_slides_on_two_surfaces_at_once(shape, seed):

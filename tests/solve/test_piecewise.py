@@ -56,7 +56,7 @@ def test_a_neuron_that_dies():
         pytest.param(0, 0.0, False, 3, marks=pytest.mark.ci_slow),
         pytest.param(1, 0.2, False, 2, marks=pytest.mark.ci_slow),
         pytest.param(3, 0.0, True, 5, marks=pytest.mark.ci_slow),
-        (6, 0.0, True, 2),
+        pytest.param(6, 0.0, True, 2, marks=pytest.mark.ci_slow),
     ],
 )
 def test_plain_steps_through_kinks(seed, slope, repeat, kinks):
