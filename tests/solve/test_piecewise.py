@@ -50,13 +50,14 @@ def test_a_neuron_that_dies():
     np.testing.assert_allclose(c, np.sqrt(0.75), rtol=1e-11)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize(
     ("seed", "slope", "repeat", "kinks"),
     [
-        pytest.param(0, 0.0, False, 3, marks=pytest.mark.ci_slow),
-        pytest.param(1, 0.2, False, 2, marks=pytest.mark.ci_slow),
-        pytest.param(3, 0.0, True, 5, marks=pytest.mark.ci_slow),
-        pytest.param(6, 0.0, True, 2, marks=pytest.mark.ci_slow),
+        (0, 0.0, False, 3),
+        (1, 0.2, False, 2),
+        (3, 0.0, True, 5),
+        (6, 0.0, True, 2),
     ],
 )
 def test_plain_steps_through_kinks(seed, slope, repeat, kinks):
