@@ -15,7 +15,7 @@ SIGNS = GradientFlow(jd.models.TwoLayer(width=6, activation="tanh"), jd.losses.l
 
 
 @pytest.mark.parametrize(
-    ("inner", "speed"), [pytest.param(RELU, arc_length, marks=pytest.mark.ci_slow), (SIGNS, loss_time)], ids=["arc_length", "loss_time"]
+    ("inner", "speed"), [pytest.param(RELU, arc_length, marks=pytest.mark.slow), (SIGNS, loss_time)], ids=["arc_length", "loss_time"]
 )
 def test_the_path_is_the_same(inner, speed):
     flow = Clock(inner, speed)

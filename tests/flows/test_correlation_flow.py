@@ -30,7 +30,7 @@ def test_it_is_the_correlation_with_minus_the_slope_at_zero(loss, slope):
     np.testing.assert_allclose(-flow.loss(params), exact, rtol=1e-13)
 
 
-@pytest.mark.parametrize("activation", [pytest.param("relu", marks=pytest.mark.ci_slow), "relu^2"])
+@pytest.mark.parametrize("activation", [pytest.param("relu", marks=pytest.mark.slow), "relu^2"])
 def test_the_sphere_ends_at_a_maximum(activation):
     power = 2 if activation == "relu^2" else 1
     model = jd.models.TwoLayer(width=2, dim=3, bias=False, activation=activation, scaling="one", balanced=True)

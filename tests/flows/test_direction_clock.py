@@ -64,7 +64,7 @@ def fixed_point(order):
     return inner, {"a": jnp.full((1, 1), a), "c": jnp.full(1, c)}, a**power * c
 
 
-@pytest.mark.parametrize("order", [pytest.param(2, marks=pytest.mark.ci_slow), 3, 4])
+@pytest.mark.parametrize("order", [pytest.param(2, marks=pytest.mark.slow), 3, 4])
 def test_time_on_a_ray_is_the_closed_form(order):
     inner, ray, best = fixed_point(order)
     log_norm = -100 * np.log(10)
@@ -92,7 +92,7 @@ def test_time_to_any_loss_is_the_exponential_integral():
     np.testing.assert_allclose(float(flow.log_time(sol.params)), float(exact), atol=1e-5)
 
 
-@pytest.mark.parametrize("power", [pytest.param(p, marks=pytest.mark.slow if p == 3 else pytest.mark.ci_slow) for p in (1, 2, 3)])
+@pytest.mark.parametrize("power", [pytest.param(p, marks=pytest.mark.ci_slow if p == 2 else pytest.mark.slow) for p in (1, 2, 3)])
 def test_a_start_of_1e_100_costs_few_steps_more_than_one_of_1e_2(power):
     model = jd.models.TwoLayer(width=12, dim=3, bias=False, activation=f"relu^{power}", scaling="one", balanced=True)
     inner = GradientFlow(model, jd.losses.exponential, DATA)

@@ -217,7 +217,7 @@ def done(tmp_path_factory):
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_writes_one_store_one_figure_and_the_claims(done):
     out, result = done
     assert sorted(path.name for path in out.iterdir()) == ["claims.json", "figure.png", "figure.svg", "lab.json", "run.zarr"]
@@ -227,7 +227,7 @@ def test_writes_one_store_one_figure_and_the_claims(done):
     assert read_lab_file(out)["finished"] and read_lab_file(out)["table"] == result.table
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_laws_show_at_four_neurons_and_two_seeds(done):
     """The smooth law needs no width: -1 within a fifth from alpha sqrt(m) = 1 on; the second round lies inside the first one's bracket."""
     _, result = done
@@ -240,7 +240,7 @@ def test_laws_show_at_four_neurons_and_two_seeds(done):
     assert found["smooth-alpha-ntk"] == pytest.approx(-1, abs=0.2)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_second_run_reads_and_computes_nothing(done, monkeypatch):
     out, result = done
     monkeypatch.setattr("jaxdyn.ensemble.run.advance", lambda *_: pytest.fail("a lane was run again"))
@@ -250,7 +250,7 @@ def test_a_second_run_reads_and_computes_nothing(done, monkeypatch):
     assert repr(again.claims) == repr(result.claims)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_other_settings_are_refused(done):
     out, _ = done
     with pytest.raises(ValueError, match=r"level = 0.3, not 0.5"):

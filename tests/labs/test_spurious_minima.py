@@ -17,7 +17,7 @@ def verdicts(claims):
     return {claim.id.removeprefix("spurious-minima."): claim.verdict for claim in claims}
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_a_small_run_finds_the_published_levels(result):
     found = verdicts(result.claims)
     shares = ("share-7", "share-8", "share-9", "share-8+1", "extra-neuron-8")
@@ -29,7 +29,7 @@ def test_a_small_run_finds_the_published_levels(result):
     assert verdicts(again.claims) == found
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_claims_fail_on_other_data(result):
     settings, found = spurious_minima.Settings(**SMALL), dict(result.datasets)
     wrong = found | {"k=8": found["k=8"].assign(loss=found["k=8"]["loss"] * 1.001, gradient_norm=found["k=8"]["gradient_norm"] + 1e-10)}

@@ -68,7 +68,7 @@ def test_the_error_is_of_the_size_of_the_tolerance(name):
     assert errors(name).max() <= 100, errors(name)
 
 
-@pytest.mark.ci_slow
+@pytest.mark.slow
 def test_the_error_falls_in_proportion_to_the_tolerance():
     """The slope of the median error of all problems against rtol; measured: 0.86."""
     table = np.concatenate([errors(name) for name in FAMILIES if name not in SLOW]) * np.asarray(RTOLS)
@@ -183,7 +183,7 @@ def test_slides_on_two_surfaces_at_once(shape, seed):
     assert int(end.certificate.num_slides) == sum(changes(events, k)[0] for k in range(len(events)))
 
 
-@pytest.mark.parametrize("sizes", [(2.0, 0.5), pytest.param((-1.0, -2.0), marks=pytest.mark.ci_slow)], ids=["along", "against"])
+@pytest.mark.parametrize("sizes", [(2.0, 0.5), pytest.param((-1.0, -2.0), marks=pytest.mark.slow)], ids=["along", "against"])
 @pytest.mark.parametrize("seed", [1, 8, 9, 11])
 def test_parallel_samples_share_a_surface(seed, sizes):
     """x_2 and x_3 are multiples of x_1."""
