@@ -6,7 +6,7 @@ import xarray as xr
 
 from ... import data
 from ..base import Claim
-from .claims_flow import LOOSE, Cell, cells_of, joined, largest, make_claim
+from .claims_flow import Cell, below, cells_of, joined, largest, make_claim, off_the_duals, output_signs
 from .settings import Settings
 from .sweeps import drawn_for, flow_of, starts_of, step_of
 from .theory import first_gradient, limit_of, relu_end, stable_rank
@@ -56,11 +56,7 @@ def _leaky(s: Settings, slope: float, cells: dict[str, Cell]) -> list[Claim]:
     where = f"slope {slope:g}, {', '.join(known)}"
     end = joined([cell.runs["ranks_end"].values - 1 for cell in known.values()])
     slopes = joined([powers(cell.runs["size"].values[:, 1:], cell.runs["ranks"].values[:, 1:] - 1) for cell in known.values()])
-    margins, losses = [], []
-    for cell in known.values():
-        late = cell.runs["late"].values
-        margins.append(cell.runs["outputs"].values * np.asarray(cell.samples.y) - cell.limit.at(late))
-        losses.append(cell.runs["loss_end"].values * np.exp(late) / cell.limit.duals.sum() - 1)
+    margin, loss = off_the_duals(known, {name: np.log(cell.runs["loss_end"].values) for name, cell in known.items()})
     ratio = joined([cell.runs["spread_end"].values for cell in known.values()])
     late = np.log(s.rate * s.steps)
     tolerance = 30 * late / (s.rate * s.steps)
@@ -82,9 +78,9 @@ def _leaky(s: Settings, slope: float, cells: dict[str, Cell]) -> list[Claim]:
             f"descent-margins-{slope:g}",
             paper=f"{KOU}; the offsets are derived",
             statement=f"all samples get the same normalised margin, as y_i f_i = log t - log(dual i), {where}",
-            measured=largest(joined(margins)),
+            measured=margin,
             expected=f"0; at t = {s.rate * s.steps:g} the margins still differ by factors of up to {1 + largest(ratio):.3g}",
-            judged=largest(joined(margins)) <= tolerance,
+            judged=margin <= tolerance,
             tolerance=tolerance,
             reason="30 log t / t: descent lags behind its flow by a few logarithms",
             seeds=seeds,
@@ -94,9 +90,9 @@ def _leaky(s: Settings, slope: float, cells: dict[str, Cell]) -> list[Claim]:
             f"descent-loss-{slope:g}",
             paper=f"{KOU}; the constant is derived",
             statement=f"the loss is Theta(1/t): t times it tends to the sum of the duals, {where}",
-            measured=largest(joined(losses)),
+            measured=loss,
             expected="0",
-            judged=largest(joined(losses)) <= tolerance,
+            judged=loss <= tolerance,
             tolerance=tolerance,
             reason="as above",
             seeds=seeds,
@@ -108,7 +104,7 @@ def _leaky(s: Settings, slope: float, cells: dict[str, Cell]) -> list[Claim]:
 def relu_prediction(s: Settings, cell: Cell) -> np.ndarray:
     """The inner weights that follow from the starts on orthonormal data, shape (seed, neuron, input)."""
     starts = starts_of(flow_of(s, 0.0), int(cell.runs["seed"].values.max()) + 1)[cell.runs["seed"].values]
-    signs = np.where(np.arange(s.width) % 2 == 0, 1.0, -1.0)
+    signs = output_signs(s.width)
     return np.stack([relu_end(one, signs, cell.samples, late) for one, late in zip(starts, cell.runs["late"].values, strict=True)])
 
 
@@ -124,7 +120,7 @@ def relu_ranks_when_large(s: Settings, times: int) -> np.ndarray:
     """The stable ranks of the limits of larger networks on more orthonormal samples, by their starts, shape (draw, sign)."""
     number, width = s.samples * times, s.width * times
     samples = data.points(jnp.eye(number), jnp.where(jnp.arange(number) % 2 == 0, 1.0, -1.0))
-    signs = np.where(np.arange(width) % 2 == 0, 1.0, -1.0)
+    signs = output_signs(width)
     starts = np.random.default_rng(2).normal(size=(8, width, number))
     ends = [relu_end(start, signs, samples, s.decades * np.log(10)) for start in starts]
     return np.asarray([[stable_rank(end[k::2]) for k in (0, 1)] for end in ends])
@@ -163,7 +159,7 @@ def _relu(s: Settings, flow: dict[str, Cell], descent: dict[str, Cell]) -> list[
             measured=largest(ranks / bounds),
             uncertainty=largest(ranks - expected),
             expected="<= 1",
-            judged=("loose" if largest(ranks / bounds) < LOOSE else "holds") if largest(ranks / bounds) <= 1 + tight else "does not hold",
+            judged=below(largest(ranks / bounds), tight),
             tolerance=tight,
             reason="a hundred times the flow's relative tolerance",
             seeds=seeds,
@@ -210,7 +206,7 @@ def predicted_step(s: Settings, neurons: int, dim: int) -> np.ndarray:
     """The stable ranks after one step from starts of norm 0, from the gates at the starts, one a seed."""
     drawn = drawn_for(s, dim)
     x, y = np.asarray(drawn.x), np.asarray(drawn.y)
-    signs = np.where(np.arange(neurons) % 2 == 0, 1.0, -1.0)
+    signs = output_signs(neurons)
     starts = starts_of(step_of(s, neurons, dim, 1.0), s.seeds)
     return np.asarray([stable_rank(first_gradient(one, signs, x, y, s.slopes[0])) for one in starts])
 
@@ -281,7 +277,7 @@ def _first_step(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             uncertainty=float(np.ptp(later)),
             expected=f"<= 1 / gamma^2 = {bound:.4g}, for orthogonal inputs (derived); {before[small][0].mean():.4g} before, "
             f"{limit_of(drawn_for(s, small[1]), s.slopes[0]).stable_rank:.4g} in the limit",
-            judged=("loose" if later.max() < LOOSE * bound else "holds") if later.max() <= bound else "does not hold",
+            judged=below(float(later.max() / bound)),
             tolerance=0.0,
             reason="a bound: steps add to a neuron between gamma and 1 times the same for each sample",
             seeds=later.size,

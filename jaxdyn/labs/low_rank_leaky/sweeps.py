@@ -5,19 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import diffrax as dfx
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array
 
 from ... import data, flows, losses, measure, models
-from ..._types import as_leaf
 from ...ensemble import sweep
-from ...solve import AbstractStopRule, Outcome
+from ..stops import Reached
 from .settings import Settings
 from .theory import DATA_KEY, samples_of
 
@@ -25,21 +23,6 @@ LONG = 1e9
 """In the clock's time, further than any run goes."""
 RECORDS = np.concatenate([[0.0], np.geomspace(0.1, 10.0, 20), np.arange(11.0, 200.0)])
 """In the clock's time."""
-
-
-class TimeReached(AbstractStopRule):
-    """Stop once the original time's logarithm is at or above a threshold."""
-
-    log_time: Float[Array, ""] = eqx.field(converter=as_leaf)
-
-    @property
-    def outcome(self) -> Outcome:
-        """A time reached is a stop."""
-        return Outcome.stopped
-
-    def __call__(self, moment: Any) -> Bool[Array, ""]:
-        """Whether it is there."""
-        return moment.flow.log_time(moment.params) >= self.log_time
 
 
 def third(flow: Any, t: Any, y: Any) -> Any:
@@ -122,7 +105,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
                 t1=LONG,
                 record=RECORDS,
                 observe=SHARED | {"log_time": measure.log_time, "log_norm": measure.log_norm, "third": third},
-                stop=TimeReached(s.decades * np.log(10)),
+                stop=Reached(s.decades * np.log(10)),
                 solver=dfx.Tsit5(),  # explicit steps suffice to some hundred decades, and compile sooner
                 rtol=s.rtol,
                 max_steps=20_000,

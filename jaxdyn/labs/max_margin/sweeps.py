@@ -10,12 +10,13 @@ import jax.random as jr
 import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from ... import data, flows, losses, measure, models
 from ..._types import Params, as_leaf
 from ...ensemble import sweep
-from ...solve import AbstractStopRule, KernelExponential, Outcome
+from ...solve import KernelExponential, Outcome
+from ..stops import Reached
 from .settings import Settings
 
 LONG = 1e9
@@ -33,22 +34,6 @@ OBSERVE: dict[str, Any] = {
     "log_norm": measure.log_norm,
     "log_time": measure.log_time,
 }
-
-
-class Reached(AbstractStopRule):
-    """Stop once the original time's logarithm is at or above a threshold and the loss's at or below another."""
-
-    log_time: Float[Array, ""] = eqx.field(converter=as_leaf)
-    log_loss: Float[Array, ""] = eqx.field(converter=as_leaf)
-
-    @property
-    def outcome(self) -> Outcome:
-        """A time reached is a stop."""
-        return Outcome.stopped
-
-    def __call__(self, moment: Any) -> Bool[Array, ""]:
-        """Whether it is there."""
-        return (moment.flow.log_time(moment.params) >= self.log_time) & (moment.loss <= self.log_loss)
 
 
 class Started(eqx.Module):

@@ -404,9 +404,10 @@ class NeuronKinks:
     def _polished(self, event: Event, limit: Array, step: Step, of: Array, least: Array, negligible: Array) -> tuple[Event, Array, Array]:
         """The first event, where the dense output has it and not a polynomial through it; the step ends before the next."""
         assert step.dense is not None
-        k = jnp.argmin(jnp.where(negligible, NEVER, event.s))
+        urgent = jnp.where(negligible, NEVER, event.s)
+        k = jnp.argmin(urgent)
         neuron, row = of[k], self.inputs[event.sample[k]]
-        crosses = ~negligible[k] & (event.s[k] > 0) & (event.s[k] < NEVER) & ~event.leaves[k]
+        crosses = (urgent[k] > 0) & (urgent[k] < NEVER) & ~event.leaves[k]
 
         def height(s: Array) -> Array:
             return row @ self._weights(step.dense(s))[0][:, neuron]  # pyright: ignore[reportOptionalCall]
@@ -419,9 +420,9 @@ class NeuronKinks:
         value = height(s)
         found = ~crosses | (jnp.abs(value) <= AMISS / (16 * jnp.finfo(value.dtype).eps) * least[k])
         mine = jnp.arange(event.s.size) == k
-        others = jnp.min(jnp.where(mine | negligible, NEVER, jax.lax.stop_gradient(event.s)))
+        others = jnp.min(jnp.where(mine, NEVER, jax.lax.stop_gradient(urgent)))
         event = event._replace(s=jnp.where(mine & crosses, s, event.s))
-        first = jnp.where(negligible[k], 1.0, jnp.minimum(jax.lax.stop_gradient(event.s[k]), 1.0))
+        first = jnp.minimum(jax.lax.stop_gradient(jnp.where(crosses, s, urgent[k])), 1.0)
         return event, jnp.maximum(jnp.minimum(limit, others), first), found
 
     def _try(
