@@ -17,9 +17,8 @@ import jax.random as jr
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..solve import Certificate, Lane, LaneState, Outcome, Settings
+from ..solve import Certificate, Lane, LaneState, Outcome, Settings, once
 from .grid import Plan
-from .shapes import once
 
 RUNNING = int(Outcome.running)
 
@@ -35,7 +34,7 @@ class Problem(eqx.Module):
         key: the root key; a lane's key is `fold_in(key, seed)`.
         like: shapes of the parameters (static).
         watch: the observables.
-        again: whether its lanes begin anew, with another solver than a sweep began with (static).
+        switched: whether it is solved by another solver than the sweep's first (static).
     """
 
     flow: Any
@@ -45,7 +44,7 @@ class Problem(eqx.Module):
     key: PRNGKeyArray
     like: PyTree = eqx.field(static=True)
     watch: dict[str, Any]
-    again: bool = eqx.field(static=True, default=False)
+    switched: bool = eqx.field(static=True, default=False)
 
     @property
     def size(self) -> int:
@@ -65,11 +64,11 @@ class Problem(eqx.Module):
         """The settings of a cell, or of several."""
         return jax.tree.map(lambda column: column[cell], self.table)
 
-    def start(self, seed: Int[Array, ""], values: tuple[Array, ...]) -> LaneState:
+    def start(self, seed: Int[Array, ""], values: tuple[Array, ...], projected: Float[Array, ""]) -> LaneState:
         """The first state of a lane."""
         lane = self.lane(values)
         key = jr.fold_in(self.key, seed)
-        return lane.start(lane.flow.init(key), key=key)
+        return lane.start(lane.flow.init(key), key=key, projected=projected)
 
     def step(self, values: tuple[Array, ...], state: LaneState) -> tuple[LaneState, PyTree]:
         """One trial step of a lane."""
@@ -85,10 +84,11 @@ class Problem(eqx.Module):
 
 
 class Queue(eqx.Module):
-    """Lanes that wait: seed, cell and the row of the results where each will write; `length` of them are real."""
+    """Lanes that wait: seed, cell, the steps projected for them, the row of the results where each will write; `length` are real."""
 
     seed: Int[Array, " queue"]
     cell: Int[Array, " queue"]
+    projected: Float[Array, " queue"]
     row: Int[Array, " queue"]
     length: Int[Array, ""]
 
@@ -135,7 +135,7 @@ def pool_shapes(which: tuple[Problem, int, int]) -> PyTree:
 
     def make(problem: Problem) -> Pool:
         values = problem.values(jnp.zeros(width, int))
-        state = jax.vmap(problem.start)(jnp.zeros(width, jnp.uint32), values)
+        state = jax.vmap(problem.start)(jnp.zeros(width, jnp.uint32), values, jnp.zeros(width))
         times = problem.all_times(values, width)
         small = (state.t, state.outcome, state.certificate)
         one = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype), small)
@@ -178,7 +178,7 @@ def _refill(problem: Problem, queue: Queue, carry: tuple[Slots, Array]) -> tuple
         slot = jnp.where(place < queue.length, jnp.nonzero(slots.idle, size=some, fill_value=width)[0], width)
         place = jnp.where(place < queue.length, place, 0)
         values = problem.values(queue.cell[place])
-        state = jax.vmap(problem.start)(queue.seed[place], values)
+        state = jax.vmap(problem.start)(queue.seed[place], values, queue.projected[place])
         fresh = Slots(state, values, problem.all_times(values, some), queue.row[place], jnp.zeros(some, bool))
         put = jax.tree.map(lambda old, new: old.at[slot].set(new, mode="drop"), slots, fresh)
         return put, jnp.minimum(position + some, queue.length)

@@ -11,10 +11,9 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int, PyTree
 
 from ..measure import sliding_gates
-from ..solve import Certificate, evaluate, neurons_of
+from ..solve import Certificate, evaluate, neurons_of, once
 from ..store import Column
 from .batch import Pool, Problem, Results, per_device, pool_shapes
-from .shapes import once
 
 CERTIFICATE = tuple(field.name for field in dataclasses.fields(Certificate))
 OWN = ("t", "t_end", "outcome", "switched", "params", "gates", *CERTIFICATE)
@@ -45,7 +44,7 @@ def keep(problem: Problem, results: Results, row: Int[Array, ""], seed: Int[Arra
     gates = gates_of(lane.flow, lane.unravel(end))
     observed = evaluate(problem.watch, lane.flow, jnp.append(times, t), states, start, lane.unravel, reached)
     found = {"t": jnp.where(reached[:-1], times, jnp.nan), "t_end": t, "outcome": outcome, "params": end}
-    found["switched"] = jnp.asarray(problem.again)
+    found["switched"] = jnp.asarray(problem.switched)
     found |= {} if gates is None else {"gates": gates}
     found |= {name: getattr(certificate, name) for name in CERTIFICATE}
     for name, series in observed.items():

@@ -72,17 +72,18 @@ def choose_together(width: int, params: int, devices: list) -> int:
 class Batch:
     """A batch on each device, and the lanes that wait for it."""
 
-    def __init__(self, problem: Problem, seed: np.ndarray, cell: np.ndarray, width: int, devices: list):
+    def __init__(self, problem: Problem, seed: np.ndarray, cell: np.ndarray, projected: np.ndarray, width: int, devices: list):
         """A batch that will run these lanes in this order.
 
         Args:
             problem: what they share.
             seed: their seeds.
             cell: their cells.
+            projected: the steps that an earlier solver was estimated to need for each; NaN for lanes that come for the first time.
             width: slots a device.
             devices: where to run.
         """
-        self.problem, self.seed, self.cell = problem, seed, cell
+        self.problem, self.seed, self.cell, self.projected = problem, seed, cell, projected
         self.width, self.count = width, len(devices)
         self.mesh = Mesh(np.asarray(devices), ("device",)) if len(devices) > 1 else None
         room = RESULT_BYTES // (8 * (problem.plan.record.shape[0] + 1) * problem.size)
@@ -139,10 +140,12 @@ class Batch:
 
     def _queue(self, dealt: list[list[int]], free: list[np.ndarray]) -> Queue:
         lanes = np.zeros((3, self.count, self.rows), np.int64)
+        projected = np.full((self.count, self.rows), np.nan)
         for d, places in enumerate(dealt):
             lanes[:, d, : len(places)] = self.seed[places], self.cell[places], free[d][: len(places)]
+            projected[d, : len(places)] = self.projected[places]
         lengths = np.asarray([len(places) for places in dealt])
-        parts = (lanes[0].astype(np.uint32), lanes[1], lanes[2], lengths)
+        parts = (lanes[0].astype(np.uint32), lanes[1], projected, lanes[2], lengths)
         return Queue(*(self._place(part) for part in parts))
 
     def _collect(self, shared: tuple, pool: Pool, owner: np.ndarray) -> Iterator[tuple[np.ndarray, dict]]:

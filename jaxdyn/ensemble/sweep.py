@@ -21,14 +21,13 @@ from jaxtyping import PRNGKeyArray
 from .. import _platform
 from ..solve import (
     AbstractStopRule,
-    KernelExponential,
     Observable,
     Outcome,
     RecordRequest,
     Settings,
     Tolerances,
     as_rules,
-    begin_with,
+    attempts,
     check_key,
     check_limit,
     describe_method,
@@ -48,10 +47,10 @@ from .shapes import like_start
 
 
 class _Run(NamedTuple):
-    """One group of a sweep, ready to go: where it is kept, which places are still to do, and how those too stiff for it begin anew."""
+    """One group of a sweep, ready to go: what is tried in turn, where it is kept, which places are still to do."""
 
-    problem: Problem
-    again: Problem | None
+    problems: list[Problem]
+    handed_over: list[tuple[Outcome, ...]]
     store: LaneStore
     seed: np.ndarray
     cell: np.ndarray
@@ -124,7 +123,7 @@ def sweep(
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`; each becomes a variable over (..., seed, time) and,
             at the lane's end, `NAME_end`. A function's attribute `dims` names further dimensions.
         stop: as for `solve`.
-        solver: as for `solve`; by default each lane that is too stiff for Tsit5 begins anew with KernelExponential, and is `switched`.
+        solver: as for `solve`; by default each lane that is too stiff for Tsit5 restarts with KernelExponential, and is `switched`.
         controller: as for `solve`.
         rtol: as for `solve`.
         atol: as for `solve`.
@@ -165,17 +164,21 @@ def sweep(
     how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
 
-    def grouped(how: Tolerances) -> tuple[list[Group], list[Problem]]:
+    def grouped(turn: int) -> tuple[list[Group], list[Problem]]:
         groups = make_groups(
-            flow, axes, lambda own: partial(_settle, own, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how, record)
+            flow,
+            axes,
+            lambda own: partial(_settle, own, like_start((own, key)), t1, stop, how, record, turn),
         )
         return groups, [_problem(one, record, watch, key) for one in groups]
 
-    groups, problems = grouped(how)
-    again: list[Problem | None] = [None] * len(groups)
-    if any(_may_switch(problem) for problem in problems):
-        others = grouped(how._replace(solver=KernelExponential()))[1]
-        again = [replace(other, again=True) if _may_switch(problem) else None for problem, other in zip(problems, others, strict=True)]
+    groups, problems = grouped(0)
+    tried = [attempts(one.flow, like_start((one.flow, key)), float(one.ends.min()), how) for one in groups]
+    turns = [problems, *(grouped(turn)[1] for turn in range(1, max(map(len, tried))))]
+    ladders = [
+        [replace(turns[turn][k], switched=attempt.how.solver != mine[0].how.solver) for turn, attempt in enumerate(mine)]
+        for k, mine in enumerate(tried)
+    ]
     taken = tuple(axis.name for axis in axes)
     kept = [columns(problem, taken) for problem in problems]
     asked = {
@@ -195,12 +198,12 @@ def sweep(
             if store is not None:
                 _check_store(store, asked, width)
         runs = []
-        for k, (one, problem) in enumerate(zip(groups, problems, strict=True)):
+        for k, one in enumerate(groups):
             store = found[k]
             if store is None:
-                store = _new_store(root, k, name, (problem, again[k]), len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
-            runs.append(_prepare(store, problem, again[k], len(one.cells), ids, where))
-        left = [np.append(run.todo, _too_stiff(run)) for run in runs]
+                store = _new_store(root, k, name, ladders[k], len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
+            runs.append(_prepare(store, ladders[k], [attempt.handed_over for attempt in tried[k]], len(one.cells), ids, where))
+        left = [np.concatenate([run.todo, *(_waiting(run, turn) for turn in range(1, len(run.problems)))]) for run in runs]
         finished = len(ids) * sum(len(one.cells) for one in groups) - sum(
             int(np.isin(run.seed[places], ids).sum()) for run, places in zip(runs, left, strict=True)
         )
@@ -219,19 +222,17 @@ def sweep(
         return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
 
 
-def _may_switch(problem: Problem) -> bool:
-    return any(rule.outcome is Outcome.too_stiff for rule in problem.settings.rules)
-
-
-def _settle(flow: Any, dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, record: Any, values: dict[str, Any]) -> Settings:
-    """A lane's settings, with those that the grid varies."""
+def _settle(flow: Any, like: Any, t1: Any, stop: Any, how: Tolerances, record: Any, turn: int, values: dict[str, Any]) -> Settings:
+    """A lane's settings in a turn, with those that the grid varies."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number | np.ndarray | jax.Array) or np.ndim(value) > 0:
             raise ValueError(f"the grid's values for {name!r} must be numbers, not {value!r:.60}.")
     end = values.get("t1", t1)
     how = how._replace(**{name: value for name, value in values.items() if name != "t1"})
-    how, watch_out = begin_with(flow, end, how)
-    return make_settings(dtype, end, (*as_rules(stop), *watch_out), how, record=record)
+    tried = attempts(flow, like, end, how)
+    attempt = tried[min(turn, len(tried) - 1)]
+    dtype = jnp.result_type(*jax.tree.leaves(like))
+    return make_settings(dtype, end, as_rules(stop), attempt.how, record=record, gives_up=attempt.gives_up)
 
 
 def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray) -> Problem:
@@ -267,7 +268,7 @@ def _new_store(
     root: Any,
     number: int,
     name: str,
-    both: tuple[Problem, Problem | None],
+    ladder: list[Problem],
     lanes: int,
     kept: dict[str, Column],
     asked: dict,
@@ -275,8 +276,8 @@ def _new_store(
     devices: list,
     in_memory: bool,
 ) -> LaneStore:
-    problem, *others = (one for one in both if one is not None)
-    methods = [describe_method(one.flow, one.settings, one.like) for one in (problem, *others)]
+    problem = ladder[0]
+    methods = dict.fromkeys(describe_method(one.flow, one.settings, one.like) for one in ladder)
     width = choose_width(lanes, problem.size, devices) if width is None else int(width)
     # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
     block = 256 if in_memory else int(np.clip(max(width * len(devices), lanes // 64), 8, 256))
@@ -293,7 +294,9 @@ def _new_store(
     return LaneStore.create(root, f"lanes_{number}", name, kept, asked, block, attributes)
 
 
-def _prepare(store: LaneStore, problem: Problem, again: Problem | None, cells: int, ids: np.ndarray, devices: list) -> _Run:
+def _prepare(
+    store: LaneStore, ladder: list[Problem], handed_over: list[tuple[Outcome, ...]], cells: int, ids: np.ndarray, devices: list
+) -> _Run:
     """Extends a store by the seeds that are new, and finds what is still to do."""
     store.mend()
     seed, cell = store.lanes()
@@ -301,45 +304,47 @@ def _prepare(store: LaneStore, problem: Problem, again: Problem | None, cells: i
     if len(new):
         fresh_seed, fresh_cell = np.repeat(new, cells), np.tile(np.arange(cells), len(new))
         if len(fresh_seed) > int(store.attributes["width"]) * len(devices):  # or all of them start at once
-            order = order_by_cost(problem, fresh_seed, fresh_cell)
+            order = order_by_cost(ladder[0], fresh_seed, fresh_cell)
             fresh_seed, fresh_cell = fresh_seed[order], fresh_cell[order]
         store.extend(fresh_seed, fresh_cell)
         seed, cell = store.lanes()
     needed = np.isin(seed, ids).reshape(-1, store.block).any(axis=1)
     todo = np.flatnonzero(np.repeat(needed & ~store.done(), store.block) & (seed >= 0))
-    return _Run(problem, again, store, seed, cell, todo)
+    return _Run(ladder, handed_over, store, seed, cell, todo)
 
 
-def _too_stiff(run: _Run) -> np.ndarray:
-    """Places in blocks that are done whose lanes are to begin anew."""
-    if run.again is None:
-        return np.zeros(0, int)
-    stiff = (run.seed >= 0) & (run.store.values("outcome") == int(Outcome.too_stiff))
-    stiff[run.todo] = False
-    return np.flatnonzero(stiff)
+def _waiting(run: _Run, turn: int) -> np.ndarray:
+    """Places in blocks that are done whose lanes wait for a turn, because the solver of the turn before handed them over."""
+    outcome = run.store.values("outcome")
+    there = (run.seed >= 0) & np.isin(outcome, [int(one) for one in run.handed_over[turn - 1]])
+    there &= run.store.values("switched") == run.problems[turn - 1].switched
+    there[run.todo] = False
+    return np.flatnonzero(there)
 
 
 def _carry_out(run: _Run, devices: list) -> Iterator[int]:
     """Does what is still to do; yields the number of lanes as they are done."""
-    yield from _advance(run, run.problem, run.todo, Blocks(run.store, run.seed >= 0), devices)
-    if run.again is not None:
-        stiff = _too_stiff(run._replace(todo=run.todo[:0]))
+    yield from _advance(run, 0, run.todo, Blocks(run.store, run.seed >= 0), devices)
+    for turn in range(1, len(run.problems)):
+        todo = _waiting(run._replace(todo=run.todo[:0]), turn)
         coming = np.zeros(len(run.seed), bool)
-        coming[stiff] = True
-        yield from _advance(run, run.again, stiff, Blocks(run.store, coming, over=True), devices)
+        coming[todo] = True
+        yield from _advance(run, turn, todo, Blocks(run.store, coming, over=True), devices)
 
 
-def _advance(run: _Run, problem: Problem, todo: np.ndarray, blocks: Blocks, devices: list) -> Iterator[int]:
-    """Solves the lanes at some places."""
+def _advance(run: _Run, turn: int, todo: np.ndarray, blocks: Blocks, devices: list) -> Iterator[int]:
+    """Solves the lanes at some places; yields how many of them are not handed over."""
     if not len(todo):
         return
     width = int(run.store.attributes["width"])
-    batch = Batch(problem, run.seed[todo], run.cell[todo], width, devices[: min(len(devices), len(todo))])
+    projected = run.store.values("projected_steps")[todo] if turn else np.full(len(todo), np.nan)
+    goes_on = [int(one) for one in run.handed_over[turn]] if turn + 1 < len(run.problems) else []
+    batch = Batch(run.problems[turn], run.seed[todo], run.cell[todo], projected, width, devices[: min(len(devices), len(todo))])
     try:
         for places, rows in batch.run():
             for k, place in enumerate(todo[places]):
                 blocks.add(int(place), {key: values[k] for key, values in rows.items()})
-            yield int(np.sum(rows["outcome"] != int(Outcome.too_stiff)))
+            yield int(np.sum(~np.isin(rows["outcome"], goes_on)))
     finally:
         before = int(run.store.attributes.get("lane_steps_computed", 0))
         run.store.note(lane_steps_computed=before + batch.iterations * width)

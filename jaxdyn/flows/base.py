@@ -1,6 +1,7 @@
 """What a flow is: a vector field, the loss that it descends, and a start."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -18,6 +19,10 @@ class AbstractFlow(eqx.Module):
     exponential solver), `conserved(y)` (the certificate), `weights(y)` (a network's parameters, for measures of flows in
     other coordinates) and `convention` (what a unit of time means).
     """
+
+    has_unit_scale: ClassVar[bool] = False
+    """Whether the coordinates have a size of their own, such as directions of norm 1, which absolute tolerances are for: they do not follow
+    the start then."""
 
     @abstractmethod
     def vector_field(self, t: Float[Array, ""], y: Params, args: object = None) -> Params:

@@ -1,7 +1,8 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
 from .chebyshev import RungeKuttaChebyshev as RungeKuttaChebyshev
-from .choice import begin_with as begin_with
+from .choice import Attempt as Attempt
+from .choice import attempts as attempts
 from .descent import Descent as Descent
 from .exponential import KernelExponential as KernelExponential
 from .implicit import ImplicitDerivative as ImplicitDerivative
@@ -17,6 +18,7 @@ from .newton import dense_hessian as dense_hessian
 from .observe import Observable as Observable
 from .observe import evaluate as evaluate
 from .observe import observables as observables
+from .once import once as once
 from .outcome import Outcome as Outcome
 from .polish import polish as polish
 from .polishing import Point as Point

@@ -1,6 +1,6 @@
-"""Which solver a call gets that names none."""
+"""Which solver a call gets that names none: what is tried, in turn, and when one solver gives a lane up to the next."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import diffrax as dfx
 import equinox as eqx
@@ -8,64 +8,151 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 from jax.core import Tracer
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from .._types import as_leaf
+from .._types import Params, as_leaf
 from .descent import Descent, offers_steps
-from .exponential import MANY_OUTPUTS, KernelExponential, offers_kernel
+from .exponential import KernelExponential, offers_kernel
 from .outcome import Outcome
 from .records import is_infinite
-from .rules import AbstractStopRule, Moment
+from .rules import Moment
 from .settings import Tolerances
+from .state import AbstractGiveUp
+from .work import step_ratio
 
+FIRST_MARK = 10
+"""Times are noted after so many steps, twice as many, four times as many, ...: how a lane's steps grow."""
 FIRST_STEPS = 40
-"""Steps after which Tsit5 is first asked how many it would take."""
+"""Steps of Tsit5 after which jaxdyn first estimates how many more it needs."""
 KERNEL_STEPS = 60
-"""Steps that KernelExponential is taken to need, whatever the time."""
-STEPS_A_KINK = 0.5
-"""And besides, for each kink that Tsit5 has located."""
+"""Steps that KernelExponential is expected to need, whatever the end time."""
+KINK_STEPS = 0.5
+"""Further steps of KernelExponential for each kink that Tsit5 has located."""
 DENSE = 4.0
-"""How often the steps so far these may cost; most kinks of stiff lanes are noise of Tsit5, of which KernelExponential has less."""
+"""How often the steps so far the kinks may cost; most kinks of stiff lanes are noise of Tsit5, of which KernelExponential has less."""
+FIRST_KERNEL_STEPS = 20
+"""Steps of KernelExponential after which jaxdyn first compares it with Tsit5."""
+TRIAL = 1 / 3
+"""The fraction of Tsit5's estimated work that KernelExponential is given before that, where this is more."""
+MARGIN = 1.5
+"""KernelExponential is given up where its total work would be more than so many times Tsit5's."""
+STABILITY = 3.3
+"""Steps of Tsit5 are stable up to about so many times the inverse of the largest rate of decay (Hairer & Wanner 1996, section IV.2)."""
 
 
-class TooStiff(AbstractStopRule):
-    """Stop once Tsit5 would need longer for the time left than KernelExponential for all of it.
+def is_mark(num_steps: Int[Array, ""]) -> Bool[Array, ""]:
+    """Whether the number of steps is `FIRST_MARK` times a power of two: then the lane's pace is looked at."""
+    doublings = jnp.round(jnp.log2(jnp.maximum(num_steps, 1) / FIRST_MARK))
+    return num_steps == FIRST_MARK * 2 ** jnp.maximum(doublings, 0).astype(num_steps.dtype)
 
-    From `FIRST_STEPS` steps on: once the time left, in steps of the present length and in steps of the mean length so far, is more than
-    `KERNEL_STEPS` steps of KernelExponential and `STEPS_A_KINK` for each kink so far cost, in steps of Tsit5, see `step_ratio`. But not
-    while kinks are so dense that they alone would have cost KernelExponential more than `DENSE` times the steps so far, nor where they are
-    stepped over, whose chatter looks like stiffness and is none.
+
+def steps_left(moment: Moment, t0: Array, num_steps: Array) -> Float[Array, ""]:
+    r"""How many more steps a solver needs up to t1, if its steps go on growing as they have.
+
+    The mean steps of the last half of all steps and of the quarter before it say how the steps grow, h ~ (t - t0)^g; then
+    $\int dt / h = (t - t_0) / h \, ((T^{1-g} - 1) / (1 - g))$ with $T = (t_1 - t_0) / (t - t_0)$ are left. Where stability limits the
+    steps g is 0; on the tail of a logistic or exponential loss they grow like t, and only a logarithm is left. Steps that shrink count as
+    constant.
+
+    Args:
+        moment: where the lane stands, at a mark.
+        t0: when the solver began.
+        num_steps: its steps since then.
+
+    Returns:
+        A number.
+    """
+    tiny = jnp.finfo(moment.t.dtype).tiny
+    quarter, half, gone = (jnp.maximum(t - t0, tiny) for t in (*moment.marks, moment.t))
+    before, last = jnp.maximum(half - quarter, tiny) / (num_steps / 4), jnp.maximum(gone - half, tiny) / (num_steps / 2)
+    growth = jnp.clip(jnp.log(last / before) / jnp.log((half + gone) / (quarter + half)), 0.0, 1.0)
+    step = last * (2 * gone / (half + gone)) ** growth
+    rest, decades = 1 - growth, jnp.log1p(jnp.maximum(moment.t1 - moment.t, 0.0) / gone)
+    return gone / step * jnp.where(rest > 1e-6, jnp.expm1(rest * decades) / jnp.where(rest > 1e-6, rest, 1.0), decades)
+
+
+class TooStiff(AbstractGiveUp):
+    """Tsit5 gives a lane up where it needs more time for what is left than KernelExponential for all of it.
+
+    After `FIRST_STEPS` steps, twice as many, and so on: once `steps_left` is more than what `KERNEL_STEPS` steps of KernelExponential and
+    `KINK_STEPS` for each kink so far cost, in steps of Tsit5, see `work.step_ratio`. But not while kinks are so dense that they alone would
+    have cost KernelExponential more than `DENSE` times the steps so far, nor where they are stepped over, whose chatter looks like
+    stiffness and is none.
+
+    Attributes:
+        t0: when the lane begins.
+        steps_before: steps that it had taken by then.
+        cost: of a step of KernelExponential, in steps of Tsit5.
+        active: False for a lane that comes back from KernelExponential.
     """
 
     t0: Float[Array, ""] = eqx.field(converter=as_leaf)
+    steps_before: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+    cost: Float[Array, ""] = eqx.field(converter=as_leaf)
+    active: Bool[Array, ""] = eqx.field(converter=jnp.asarray)
+
+    def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
+        """See `is_mark`."""
+        return is_mark(num_steps - self.steps_before)
+
+    def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
+        """Whether the lane is given up, and the number of steps that Tsit5 still needs."""
+        del projected
+        num_steps = moment.num_steps - self.steps_before
+        left = steps_left(moment, self.t0, num_steps)
+        kinks = KINK_STEPS * moment.num_kinks * self.cost
+        slow = (left > KERNEL_STEPS * self.cost + kinks) & (kinks >= 0) & (kinks <= DENSE * num_steps)
+        return self.active & is_mark(num_steps) & (num_steps >= FIRST_STEPS) & slow, left
+
+
+class TooSlow(AbstractGiveUp):
+    """KernelExponential gives a lane up where Tsit5 would have been faster.
+
+    By then it has cost a third of what Tsit5 was estimated to cost (`TRIAL`), or 20 steps, and it would cost `MARGIN` times that in all.
+    But not while its steps are so long that those of Tsit5, which have to be stable, cannot keep up: an estimate at the start of a lane may
+    be too low by far.
+
+    Attributes:
+        t0: when the lane begins.
+        steps_before: steps that it had taken by then.
+        cost: of a step of KernelExponential, in steps of Tsit5.
+    """
+
+    t0: Float[Array, ""] = eqx.field(converter=as_leaf)
+    steps_before: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+    cost: Float[Array, ""] = eqx.field(converter=as_leaf)
+
+    def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
+        """See `is_mark`."""
+        return is_mark(num_steps - self.steps_before)
+
+    def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
+        """Whether the lane is given up, and the number of steps that Tsit5 would need."""
+        num_steps = moment.num_steps - self.steps_before
+        tried = num_steps >= jnp.maximum(FIRST_KERNEL_STEPS, TRIAL * projected / self.cost)
+        slow = self.cost * (num_steps + steps_left(moment, self.t0, num_steps)) > MARGIN * projected
+        unstable = moment.step_size * moment.stiffness >= STABILITY * self.cost
+        return is_mark(num_steps) & tried & slow & ~unstable, projected
+
+
+class Attempt(NamedTuple):
+    """A solver that a lane is tried with.
+
+    Attributes:
+        how: how it is stepped.
+        gives_up: when the lane is given up to the next attempt, from its start again; None for never.
+        restarts: whether another solver reached the solution that the call goes on with, so that the steps start afresh there.
+    """
+
+    how: Tolerances
+    gives_up: TooStiff | TooSlow | None = None
+    restarts: bool = False
 
     @property
-    def outcome(self) -> Outcome:
-        """Another solver is to begin anew."""
-        return Outcome.too_stiff
-
-    def __call__(self, moment: Moment) -> Bool[Array, ""]:
-        """Whether Tsit5 is too slow."""
-        left = moment.t1 - moment.t
-        steps = jnp.minimum(left / moment.step_size, moment.num_steps * left / (moment.t - self.t0))
-        outputs = eqx.filter_eval_shape(lambda flow, params: flow.outputs(params), moment.flow, moment.params)
-        cost = step_ratio(outputs.size, moment.y.size)
-        kinks = STEPS_A_KINK * moment.num_kinks * cost
-        slow = (steps > KERNEL_STEPS * cost + kinks) & (kinks >= 0) & (kinks <= DENSE * moment.num_steps)
-        return (moment.num_steps >= FIRST_STEPS) & slow
-
-
-def step_ratio(outputs: int, params: int) -> float:
-    """What a step of KernelExponential costs in steps of Tsit5, roughly, as `benchmarks/solvers.py` measures it on a CPU.
-
-    Args:
-        outputs: how many, over all samples.
-        params: how many.
-
-    Returns:
-        The ratio.
-    """
-    return 5.0 + min(outputs, params, MANY_OUTPUTS) / 30
+    def handed_over(self) -> tuple[Outcome, ...]:
+        """The outcomes with which a lane goes to the next attempt, if there is one."""
+        failed = (Outcome.diverged, Outcome.step_too_small) if isinstance(self.how.solver, KernelExponential) else ()
+        return failed if self.gives_up is None else (Outcome.too_stiff, *failed)
 
 
 def steps_of(flow: Any, t1: Any, how: Tolerances) -> Tolerances:
@@ -111,25 +198,73 @@ def check_remembered(flow: Any, params: Any, state: Any) -> None:
         )
 
 
-def begin_with(flow: Any, t1: Any, how: Tolerances, t0: Any = 0.0) -> tuple[Tolerances, tuple[TooStiff, ...]]:
-    """What a call begins with: where it names no solver and no controller, KernelExponential for a limit, otherwise Tsit5.
+def attempts(flow: Any, params: Params, t1: Any, how: Tolerances, t0: Any = 0.0, steps_before: Any = 0) -> list[Attempt]:
+    """What a call tries in turn: where it names no solver and no controller, Tsit5, KernelExponential, and Tsit5 to the end.
 
-    A flow that steps by itself is stepped by itself.
+    For a limit KernelExponential comes first. A flow that steps by itself is stepped by itself. Where values are traced, nobody can ask
+    how an attempt ended, and the first is the only one.
 
     Args:
         flow: the flow.
+        params: its parameters, or their shapes.
         t1: end time.
         how: what the caller named.
         t0: start time.
+        steps_before: steps that an earlier solution took up to then.
 
     Returns:
-        The same with the choice, and the rule that says when KernelExponential is to begin anew; none where Tsit5 is to go on whatever
-        comes.
+        The attempts, at least one.
     """
     how = steps_of(flow, t1, how)
     if how.solver is not None or how.controller is not None or not offers_kernel(flow):
-        return how, ()
-    return (how._replace(solver=KernelExponential()), ()) if is_infinite(t1) else (how, (TooStiff(t0),))
+        return [Attempt(how)]
+    kernel = how._replace(solver=KernelExponential())
+    if is_infinite(t1):
+        return [Attempt(kernel)] if is_traced(flow, params, tuple(how)) else [Attempt(kernel), Attempt(how)]
+    if is_traced(flow, params, t1, tuple(how)):
+        return [Attempt(how)]
+    since: Any = (t0, steps_before, step_ratio((flow, params)))
+    return [
+        Attempt(how, TooStiff(*since, active=jnp.asarray(True))),
+        Attempt(kernel, TooSlow(*since)),
+        Attempt(how, TooStiff(*since, active=jnp.asarray(False))),
+    ]
+
+
+def going_on_from(method: str, tried: list[Attempt]) -> list[Attempt]:
+    """The attempts of a call that goes on with an earlier solution.
+
+    Args:
+        method: of that solution.
+        tried: those of a first call.
+
+    Returns:
+        The attempts. One with the solution's own solver goes on with its steps. What KernelExponential has solved it goes on with.
+    """
+    named = [_name(attempt.how.solver) for attempt in tried]
+    solver = method.partition(",")[0]
+    if len(tried) == 1 or solver not in named:
+        return tried[:1]
+    if solver == KernelExponential.__name__:
+        tried = [Attempt(one.how) for one in tried if _name(one.how.solver) == solver] + tried[-1:]
+    return [attempt._replace(restarts=_name(attempt.how.solver) != solver) for attempt in tried]
+
+
+def named_in(method: str, solver: dfx.AbstractSolver | None) -> dfx.AbstractSolver | None:
+    """The solver of a solution that was solved by default.
+
+    Args:
+        method: of the solution.
+        solver: what the caller named.
+
+    Returns:
+        That; KernelExponential where nothing was named and the method says so.
+    """
+    return KernelExponential() if solver is None and method.partition(",")[0] == KernelExponential.__name__ else solver
+
+
+def _name(solver: dfx.AbstractSolver | None) -> str:
+    return dfx.Tsit5.__name__ if solver is None else type(solver).__name__
 
 
 def is_traced(*trees: Any) -> bool:

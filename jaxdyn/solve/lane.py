@@ -32,13 +32,14 @@ from .exponential import (
     offers_stiffness,
     stiff_part,
 )
+from .first_step import first_step
 from .kinks import KinkState, Passage, Step, SwitchState
 from .limit import EVERY, STILL, ending
 from .metric import root_of_mobility
 from .outcome import Outcome
 from .rules import Moment
 from .state import Certificate, LaneState, Settings, Stretch
-from .treatment import is_shift_invariant, treatment
+from .treatment import innermost, is_shift_invariant, treatment
 
 MAX_REJECTIONS = 30
 """Rejections in a row after which a step counts as too small: each divides the step by up to 5."""
@@ -60,11 +61,11 @@ def _counts_evaluations(solver: dfx.AbstractSolver) -> tuple[int, int]:
     """Field evaluations of a start (initial step included) and of a step; -1 where they cannot be known."""
     tableau = _tableau(solver)
     if tableau is not None:
-        return (3, tableau.num_stages - 1) if tableau.fsal else (3, tableau.num_stages)
+        return (2, tableau.num_stages - 1) if tableau.fsal else (2, tableau.num_stages)
     if isinstance(solver, dfx.Euler | Descent):
-        return 3, 1
+        return 2, 1
     if isinstance(solver, KernelExponential):
-        return 3, EVALUATIONS
+        return 2, EVALUATIONS
     return -1, -1
 
 
@@ -132,13 +133,22 @@ class Lane:
         quantities = None if conserved is None else conserved(self.unravel(y))
         return jnp.zeros(0, self.dtype) if quantities is None else ravel_pytree(quantities)[0].astype(self.dtype)
 
-    def start(self, params: Params, t0: Array | float = 0.0, key: PRNGKeyArray | None = None) -> LaneState:
+    def start(
+        self,
+        params: Params,
+        t0: Array | float = 0.0,
+        key: PRNGKeyArray | None = None,
+        projected: Array | float = jnp.nan,
+        before: LaneState | None = None,
+    ) -> LaneState:
         """The state at the start.
 
         Args:
             params: where the flow starts.
             t0: and when.
             key: of what the flow draws, if it draws anything.
+            projected: the certificate's `projected_steps`.
+            before: a state that another solver reached, there and then: its gates, its certificate and what it is measured against stay.
 
         Returns:
             A state to step from; its outcome is `not_finite_at_start` if there is nothing to step from.
@@ -146,12 +156,13 @@ class Lane:
         settings, zero = self.settings, jnp.zeros((), self.dtype)
         y = ravel_pytree(params)[0]
         t0 = jnp.asarray(t0, self.time_dtype)
-        kinks = None if self.kinks is None else self.kinks.start(y)
+        kinks = None if self.kinks is None else self.kinks.start(y) if before is None else before.kinks
         hold = None if self.kinks is None or kinks is None else self.kinks.hold(kinks)
         velocity = self._field(zero, y, (t0, hold))
         loss = jnp.asarray(self.flow.loss(params), self.dtype)
         controller = settings.controller.wrap(1)
         invariant = is_shift_invariant(controller)
+        atol_factor = self._atol_factor(params) if before is None else before.atol_factor
         dt0 = None if settings.dt0 is None else settings.dt0.astype(self.dtype if invariant else self.time_dtype)
         solver_state: Any = None
         if self.descends:
@@ -160,9 +171,13 @@ class Lane:
         origin = zero if invariant else t0
         room = (settings.t1 - t0).astype(self.dtype)
         func = settings.solver.func
-        order = settings.solver.error_order(self.term)
+        order = self._error_order()
         horizon = jnp.full_like(zero, jnp.inf) if invariant else settings.t1  # ConstantStepSize counts steps to a finite end
         still = jax.lax.stop_gradient(y)
+        if dt0 is None and isinstance(innermost(controller), dfx.PIDController):
+            tolerance = self._tolerance(atol_factor, still, still)
+            guess = first_step(lambda y: self._field(zero, y, (t0, hold)), still, velocity, tolerance, self._error_order())
+            dt0 = jnp.where(jnp.isfinite(guess) & (guess > 0), guess, room).astype(self.dtype if invariant else self.time_dtype)
         first, controller_state = controller.init(self.term, origin, horizon, still, dt0, (t0 - origin, hold), func, order)
         step_size = jax.lax.stop_gradient((first - origin).astype(self.dtype))
         step_size = jnp.where(jnp.isfinite(step_size) & (step_size > 0), step_size, room)
@@ -179,7 +194,7 @@ class Lane:
         if self.kinks is not None:
             ambiguous = self.kinks.ambiguous_start(y, kinks, velocity).astype(unlocated.dtype)
         never = jnp.full_like(t0, jnp.nan)
-        return LaneState(
+        state = LaneState(
             t=t0,
             t_low=jnp.zeros_like(t0),
             step_size=step_size,
@@ -191,12 +206,14 @@ class Lane:
             conserved=conserved,
             norm_start=norm,
             norm=norm,
+            atol_factor=atol_factor,
+            marks=jnp.stack([t0, t0]),
             next_record=_count(0),
             outcome=jnp.where(finite, _count(Outcome.running), _count(Outcome.not_finite_at_start)),
             certificate=Certificate(
                 num_accepted_steps=_count(0),
                 num_rejected_steps=_count(0),
-                num_field_evaluations=_count(self.start_evaluations - (2 if dt0 is not None and self.start_evaluations > 0 else 0)),
+                num_field_evaluations=_count(self.start_evaluations - (settings.dt0 is not None and self.start_evaluations > 0)),
                 loss_start=loss,
                 loss_end=loss,
                 largest_loss_increase=zero,
@@ -208,9 +225,35 @@ class Lane:
                 num_ambiguous_kinks=ambiguous,
                 first_kink=never,
                 last_kink=never,
+                projected_steps=jnp.asarray(projected, self.dtype),
             ),
             kinks=kinks,
         )
+        if before is None:
+            return state
+        old, spent = before.certificate, state.certificate.num_field_evaluations
+        countable = (old.num_field_evaluations >= 0) & (spent >= 0)
+        certificate = eqx.tree_at(
+            lambda c: (c.num_field_evaluations, c.projected_steps),
+            old,
+            (jnp.where(countable, old.num_field_evaluations + spent, -1), state.certificate.projected_steps),
+        )
+        kept = (before.t_low, before.conserved, before.norm_start, certificate)
+        return eqx.tree_at(lambda s: (s.t_low, s.conserved, s.norm_start, s.certificate), state, kept)
+
+    def _atol_factor(self, params: Params) -> Array:
+        """The largest absolute entry of what moves of the start, at most 1; 1 where that is 0, and where no tolerance follows the start."""
+        one = jnp.ones((), self.dtype)
+        if not self.settings.follows_start or getattr(self.flow, "has_unit_scale", False):
+            return one
+        moving = jnp.where(root_of_mobility(self.flow, params) > 0, jnp.abs(ravel_pytree(params)[0]), 0.0)
+        largest = jax.lax.stop_gradient(jnp.max(moving, initial=0.0)).astype(self.dtype)
+        return jnp.where(largest > 0, jnp.minimum(largest, one), one)
+
+    def _error_order(self) -> Any:
+        """The order of the error estimate: the controller's, if it names one, or the solver's."""
+        named = getattr(innermost(self.settings.controller), "error_order", None)
+        return self.settings.solver.error_order(self.term) if named is None else named
 
     def step(self, state: LaneState) -> tuple[LaneState, Stretch]:
         """One trial step; a lane that has ended stays as it is.
@@ -221,7 +264,7 @@ class Lane:
         Returns:
             The state after it and the stretch that was passed.
         """
-        settings, solver, zero = self.settings, self.settings.solver, jnp.zeros((), self.dtype)
+        settings, zero = self.settings.scaled(state.atol_factor), jnp.zeros((), self.dtype)
         running = state.outcome == int(Outcome.running)
         room = ((settings.t1 - state.t) - state.t_low).astype(self.dtype)
         # a step that all but reaches the end reaches it: rounding must leave no sliver
@@ -236,6 +279,8 @@ class Lane:
         made_jump = False if invariant else state.made_jump
         hold = None if self.kinks is None or state.kinks is None else self.kinks.hold(state.kinks)
         y1, y_error, dense, solver_state, result = self._advance(h, state, hold, made_jump)
+        if y_error is not None:
+            y_error = jnp.where(self._is_lost(h, state, y1, hold), jnp.inf, y_error)
         finite = jnp.all(jnp.isfinite(y1)) & dfx.is_okay(result)
         # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
@@ -245,7 +290,7 @@ class Lane:
             jax.lax.stop_gradient(jnp.where(finite, y1, state.y)),
             (state.t - origin, hold),
             None if y_error is None else jax.lax.stop_gradient(jnp.where(finite & ~jnp.isnan(y_error), y_error, jnp.inf)),
-            cast(Any, solver.error_order(self.term)),
+            self._error_order(),
             state.controller_state,
         )
         accepted = running & keep & finite
@@ -270,10 +315,10 @@ class Lane:
         t, t_low = jnp.where(clipped, settings.t1, t), jnp.where(clipped, 0.0, t_low)
         error = jnp.full_like(zero, jnp.nan) if y_error is None else jnp.linalg.norm(jax.lax.stop_gradient(y_error))
         if settings.limit_after is not None:
-            moved = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(y1 - state.y) / self._tolerance(state.y, y1)) ** 2))
+            moved = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(y1 - state.y) / self._tolerance(state.atol_factor, state.y, y1)) ** 2))
             turn = (state.certificate.num_accepted_steps + 1) % EVERY == 0
             looks = accepted & (t >= settings.limit_after) & (moved <= STILL) & turn
-            clipped, y1, amiss = self._end(looks, t, y1, None if passage is None else kinks)
+            clipped, y1, amiss = self._end(looks, t, y1, None if passage is None else kinks, state.atol_factor)
             t, t_low = jnp.where(clipped, jnp.inf, t), jnp.where(clipped, 0.0, t_low)
             error += amiss
         params = self.unravel(y1)
@@ -293,6 +338,7 @@ class Lane:
             conserved_drift=jnp.where(accepted, jnp.maximum(old.conserved_drift, drift), old.conserved_drift),
             largest_norm=jnp.where(accepted, jnp.maximum(old.largest_norm, norm), old.largest_norm),
             accumulated_error=old.accumulated_error + jnp.where(accepted, error, 0.0),
+            projected_steps=old.projected_steps,
             **self._count_kinks(state, passage, h, accepted, running),
         )
         rejections = jnp.where(accepted, 0, state.rejections + 1)
@@ -305,14 +351,26 @@ class Lane:
         fate = jnp.where(steps >= settings.max_steps, _count(Outcome.max_steps), _count(Outcome.running))
         collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
         fate = jnp.where(tiny & ~(accepted & (clipped | beyond)), collapse, fate)
+        stiffness = jnp.max(dense["part"].decays()) if isinstance(settings.solver, KernelExponential) else jnp.full_like(zero, jnp.nan)
         velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
-        moment = Moment(self.flow, t, settings.t1, params, y1, loss, next_size, steps, certificate.num_kinks, velocity)
+        moment = Moment(
+            self.flow, t, settings.t1, params, y1, loss, next_size, steps, certificate.num_kinks, velocity, stiffness, state.marks
+        )
+        marks = state.marks
+        if settings.gives_up is not None:
+            noted = running & settings.gives_up.is_marked(steps)
+            marks = jnp.where(noted, jnp.stack([marks[1], jnp.where(accepted, t, state.t)]), marks)
+            gives_up, projected = settings.gives_up(moment, old.projected_steps)
+            fate = jnp.where(gives_up, int(Outcome.too_stiff), fate)
         for rule in reversed(settings.rules):
             fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
         asked = bool(velocity.cache_info().currsize) and not self.knows_velocity and passage is None
         fate = jnp.where(accepted & (clipped | beyond), int(Outcome.t1_reached), fate)
         outside = ~(norm <= settings.norm_bound * (1 + state.norm_start)) | ~jnp.isfinite(loss)
         fate = jnp.where((accepted & outside) | (keep & ~finite), int(Outcome.diverged), fate)
+        if settings.gives_up is not None:
+            projected = jnp.where(fate == int(Outcome.too_stiff), projected.astype(self.dtype), old.projected_steps)
+            certificate = eqx.tree_at(lambda c: c.projected_steps, certificate, jax.lax.stop_gradient(projected))
 
         def taken(new: PyTree, old: PyTree) -> PyTree:
             return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
@@ -332,6 +390,8 @@ class Lane:
             conserved=state.conserved,
             norm_start=state.norm_start,
             norm=taken(norm, state.norm),
+            atol_factor=state.atol_factor,
+            marks=marks,
             next_record=state.next_record,
             outcome=tried(fate, state.outcome),
             certificate=certificate,
@@ -352,11 +412,11 @@ class Lane:
             first, last = dense["k"][0], solver_state[1]
         else:
             first, last = (self._field(zero, y, (state.t, hold)) for y in (state.y, y1))
-        tolerance = self._tolerance(state.y, y1) if isinstance(controller, dfx.PIDController) else None
+        tolerance = self._tolerance(state.atol_factor, state.y, y1) if isinstance(controller, dfx.PIDController) else None
         step = Step(h, state.y, first, y1, last, lambda s: self._point(h, dense, s), state.rejections)
         return self.kinks.passage(state.t, state.kinks, step, tolerance, active)
 
-    def _end(self, looks: Array, t: Array, y: Array, kinks: Any) -> tuple[Array, Array, Array]:
+    def _end(self, looks: Array, t: Array, y: Array, kinks: Any, atol_factor: Array) -> tuple[Array, Array, Array]:
         """Where it is to be looked, whether what is left is linear; then the limit, and how far off it may be."""
         hold = None if kinks is None else self.kinks.hold(kinks)
         scale = root_of_mobility(self.flow, self.unravel(y))
@@ -368,16 +428,17 @@ class Lane:
                 here,
                 t.astype(self.dtype),
                 scale,
-                self._tolerance(here, here),
+                self._tolerance(atol_factor, here, here),
             )
 
         nothing = (jnp.asarray(False), y, jnp.zeros((), self.dtype))
         return where_it_happens(looks, look, nothing, self.settings.checkpoints is not None)
 
-    def _tolerance(self, y0: Array, y1: Array) -> Array:
+    def _tolerance(self, atol_factor: Array, y0: Array, y1: Array) -> Array:
         """What the controller allows each parameter; a default where it does not say."""
-        rtol = getattr(self.settings.controller, "rtol", default_rtol(self.dtype))
-        atol = getattr(self.settings.controller, "atol", 1e-2 * rtol)
+        controller = innermost(self.settings.scaled(atol_factor).controller)
+        rtol = getattr(controller, "rtol", default_rtol(self.dtype))
+        atol = getattr(controller, "atol", 1e-2 * rtol)
         rtol, atol = (jnp.asarray(tolerance, self.dtype) for tolerance in (rtol, atol))
         return jax.lax.stop_gradient(atol + rtol * jnp.maximum(jnp.abs(y0), jnp.abs(y1)))
 
@@ -404,11 +465,36 @@ class Lane:
         self, h: Array, state: LaneState, hold: PyTree, made_jump: bool | Array
     ) -> tuple[Array, Array | None, PyTree, PyTree, dfx.RESULTS]:
         """The solver's step from local time 0 to h."""
-        solver, zero = self.settings.solver, jnp.zeros((), self.dtype)
+        solver, zero = self.settings.scaled(state.atol_factor).solver, jnp.zeros((), self.dtype)
         step = (self.term, zero, h, state.y, (state.t, hold), state.solver_state, made_jump)
         if isinstance(solver, dfx.AbstractERK) and _tableau(solver) is not None:
             return *explicit_step(solver, *step), dfx.RESULTS.successful
         return solver.step(*step)
+
+    def _is_lost(self, h: Array, state: LaneState, y1: Array, hold: PyTree) -> Array:
+        """Whether a step moves no parameter by more than its rounding although the field asks for more than the tolerance.
+
+        Then the difference of the solver's stages is their rounding, and its error estimate means nothing. An exponential solver moves as
+        little where a stiff mode is at rest, and has its own estimate of rounding.
+
+        Args:
+            h: the step.
+            state: where it began.
+            y1: where it ends.
+            hold: gates and slides in it.
+
+        Returns:
+            A truth value.
+        """
+        if self.knows_velocity:
+            velocity = state.solver_state[1]
+        elif isinstance(self.settings.solver, dfx.AbstractImplicitSolver):
+            velocity = self._field(jnp.zeros((), self.dtype), state.y, (state.t, hold))
+        else:
+            return jnp.asarray(False)
+        y0, y1, velocity = jax.lax.stop_gradient((state.y, y1, velocity))
+        unmoved = jnp.all(jnp.abs(y1 - y0) <= jnp.finfo(self.dtype).eps * jnp.abs(y0))
+        return unmoved & jnp.any(jnp.abs(h * velocity) > self._tolerance(state.atol_factor, y0, y0))
 
     def _velocity(self, solver_state: PyTree, y: Array, t: Array) -> Array:
         if self.knows_velocity:

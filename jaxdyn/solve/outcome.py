@@ -34,5 +34,5 @@ _MESSAGES = {
     Outcome.step_too_small: "The step size fell below what the time can hold: a singular or chattering field.",
     Outcome.max_steps: "The allowed number of steps was used up before the end time.",
     Outcome.not_finite_at_start: "The start, its loss or its velocity is not finite.",
-    Outcome.too_stiff: "The time left would take Tsit5 too many steps; another solver is to begin anew.",
+    Outcome.too_stiff: "The solver would take too long for the time that is left; another one restarts the lane.",
 }

@@ -13,7 +13,11 @@ from .outcome import Outcome
 
 
 class Moment(NamedTuple):
-    """What a rule may look at; `step_size` is the next one; `velocity` is a function so that it is computed only where a rule asks."""
+    """What a rule may look at; `step_size` is the next one; `velocity` is a function so that it is computed only where a rule asks.
+
+    `stiffness` is the largest rate of decay that the solver knows of, NaN for solvers that know none; `marks` are the times at the last two
+    marks of a lane that may be given up to another solver, see `Settings.gives_up`.
+    """
 
     flow: Any
     t: Float[Array, ""]
@@ -25,6 +29,8 @@ class Moment(NamedTuple):
     num_steps: Int[Array, ""]
     num_kinks: Int[Array, ""]
     velocity: Callable[[], Float[Array, " param"]]
+    stiffness: Float[Array, ""]
+    marks: Float[Array, "2"]
 
 
 class AbstractStopRule(eqx.Module):

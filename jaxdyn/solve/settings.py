@@ -19,7 +19,7 @@ from .descent import Descent
 from .exponential import KernelExponential
 from .records import RecordRequest, is_infinite, last_finite
 from .rules import AbstractStopRule, StopWhen
-from .state import Settings
+from .state import AbstractGiveUp, Settings
 from .treatment import is_shift_invariant, treatment
 
 DEFAULT_MAX_STEPS = 1_000_000
@@ -161,7 +161,15 @@ def _check_number(name: str, value: Any, expected: str, fits: Callable[[Any], An
         raise ValueError(f"{name}={value!r} must be {expected}.")
 
 
-def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any = 0.0, record: RecordRequest | None = None) -> Settings:
+def make_settings(
+    dtype: jnp.dtype,
+    t1: Any,
+    stop: Any,
+    how: Tolerances,
+    t0: Any = 0.0,
+    record: RecordRequest | None = None,
+    gives_up: AbstractGiveUp | None = None,
+) -> Settings:
     """Settings with every default filled in and every value checked that is not a tracer.
 
     Args:
@@ -171,6 +179,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         how: solver, controller and tolerances.
         t0: start time.
         record: what is recorded; a limit is not looked for before that.
+        gives_up: when the lane is given up to another solver, as in `Settings`.
 
     Returns:
         The settings.
@@ -178,7 +187,7 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
     Raises:
         ValueError: a value makes no sense, or the precision cannot hold it.
     """
-    solver = dfx.Tsit5() if how.solver is None else how.solver
+    solver, follows = dfx.Tsit5() if how.solver is None else how.solver, False
     if not isinstance(solver, dfx.AbstractSolver):
         raise ValueError(f"the solver must be one of diffrax's, such as diffrax.Dopri8(), not {solver!r}.")
     if not _takes_one_term(solver):
@@ -220,13 +229,15 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         if is_concrete(rtol):
             check_tolerance(float(rtol), dtype)
         atol = 1e-2 * rtol if how.atol is None else how.atol
+        follows = how.atol is None
         _check_number("atol", atol, "zero or positive", lambda tolerance: tolerance >= 0)
         # PI control: half the rejections of I control where the field jumps
         controller = dfx.PIDController(rtol=as_leaf(rtol), atol=as_leaf(atol), pcoeff=0.3, icoeff=0.4)
     # in the parameters' precision: a float64 tolerance would promote float32 steps
     controller = jax.tree.map(lambda leaf: leaf.astype(dtype) if _is_inexact(leaf) else leaf, controller)
+    filled_in, open_places = _filled_in(solver, controller, how.checkpoints is not None)
     return Settings(
-        solver=_filled_in(solver, controller, how.checkpoints is not None),
+        solver=filled_in,
         controller=controller,
         rules=as_rules(stop),
         t1=jnp.asarray(t1, jnp.result_type(float)),
@@ -235,11 +246,15 @@ def make_settings(dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, t0: Any
         norm_bound=as_leaf(how.norm_bound),
         locate_kinks=bool(how.locate_kinks),
         checkpoints=how.checkpoints,
+        gives_up=gives_up,
         limit_after=jnp.asarray(last_finite(record), jnp.result_type(float)) if to_limit else None,
+        follows_start=("controller", *(["root_finder"] if "atol" in open_places else [])) if follows else (),
     )
 
 
-def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeController, reversible: bool) -> dfx.AbstractSolver:
+def _filled_in(
+    solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeController, reversible: bool
+) -> tuple[dfx.AbstractSolver, list[str]]:
     """The solver with what `diffeqsolve` fills in: a loop over stages that can be differentiated, and the root finder's tolerances.
 
     Args:
@@ -248,7 +263,7 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
         reversible: whether reverse-mode derivatives are wanted.
 
     Returns:
-        The solver.
+        The solver, and the names of the root finder's tolerances that were filled in.
 
     Raises:
         ValueError: neither the root finder nor the controller has tolerances.
@@ -256,7 +271,7 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
     if isinstance(solver, dfx.AbstractRungeKutta) and solver.scan_kind is None:
         solver = eqx.tree_at(lambda s: s.scan_kind, solver, "checkpointed" if reversible else "lax", is_leaf=lambda x: x is None)
     if not isinstance(solver, dfx.AbstractImplicitSolver):
-        return solver
+        return solver, []
     names = [n for n in ("rtol", "atol", "norm") if getattr(solver.root_finder, n, None) is use_stepsize_tol]
     if names and not isinstance(controller, dfx.PIDController):
         raise ValueError(
@@ -267,7 +282,8 @@ def _filled_in(solver: dfx.AbstractSolver, controller: dfx.AbstractStepSizeContr
     def open_places(finder: Any) -> tuple:
         return tuple(getattr(finder, name) for name in names)
 
-    return eqx.tree_at(lambda s: open_places(s.root_finder), solver, open_places(controller), is_leaf=lambda x: x is use_stepsize_tol)
+    filled = eqx.tree_at(lambda s: open_places(s.root_finder), solver, open_places(controller), is_leaf=lambda x: x is use_stepsize_tol)
+    return filled, names
 
 
 def check_key(key: Any) -> PRNGKeyArray:

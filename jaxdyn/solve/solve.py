@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from .._types import Params
-from .choice import begin_with, check_remembered, is_traced, steps_of
+from .choice import attempts, check_remembered, going_on_from, named_in, steps_of
 from .descent import offers_steps
-from .exponential import KernelExponential
 from .follow import Followed, follow, follow_reversibly
 from .lane import Lane
 from .observe import Observable, evaluate, observables
@@ -22,7 +21,6 @@ from .records import RecordRequest, record_times
 from .rules import AbstractStopRule
 from .settings import (
     Tolerances,
-    as_rules,
     check_flow,
     check_key,
     check_limit,
@@ -66,7 +64,8 @@ def solve(
 
     Args:
         flow: what to integrate.
-        start: the parameters; or an earlier solution with the same solver, to go on from where it stands.
+        start: the parameters; or an earlier solution, to go on from where it stands: with its solver, or, where none is named, with another
+            one where a first call would take that.
         t1: end time, in the unit of the loss's convention; infinity for the flow's limit, whose error `sol.certificate.accumulated_error`
             estimates: the flow is followed until what is left of it is linear.
         t0: start time; ignored when going on.
@@ -74,11 +73,13 @@ def solve(
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states; `start` is where this call
             starts, also when going on.
         stop: rules that end the lane before t1.
-        solver: any diffrax solver. By default Tsit5; where it would take too long for a flow that is a loss of outputs, and for its
-            limit, KernelExponential, which begins anew. Under `jit` and other transformations it is Tsit5 whatever comes.
+        solver: any diffrax solver. By default Tsit5; where that would take too long for a flow that is a loss of outputs, and for its
+            limit, KernelExponential, which restarts the lane; where that fails, or turns out to be slower, Tsit5 again. Under `jit` and
+            other transformations it is always Tsit5.
         controller: any diffrax step-size controller; PI control with rtol and atol by default.
         rtol: relative tolerance; 1e-6 in float64, 1e-4 in float32 by default.
-        atol: absolute tolerance; rtol/100 by default.
+        atol: absolute tolerance; by default rtol/100 times the largest absolute entry of what moves of the start, at most 1 (1 where that
+            entry is 0 and for a `DirectionClock`, whose directions have norm 1).
         dt0: first step; chosen by the controller by default.
         max_steps: accepted and rejected steps allowed, those of an earlier solution included; a million by default. With
             record="steps", whose memory it bounds, 4096 more by default.
@@ -115,17 +116,13 @@ def solve(
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
+    tried = attempts(flow, params, t1, how, begins, _steps_so_far(start) if going_on else 0)
     if going_on:
-        how, watch_out = steps_of(flow, t1, how), ()
-        how = how._replace(solver=_same_solver(how.solver, start.method))
-    else:
-        how, watch_out = begin_with(flow, t1, how, begins)
-    if watch_out and is_traced(flow, start, t1, tuple(how)):
-        watch_out = ()
-    settings = make_settings(dtype, t1, (*as_rules(stop), *watch_out), how, begins, record)
-    if going_on and start.method != describe_method(flow, settings, params):
-        now = describe_method(flow, settings, params)
-        raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
+        tried = going_on_from(start.method, tried)
+        same = next(attempt.how for attempt in tried if not attempt.restarts)
+        now = describe_method(flow, make_settings(dtype, t1, stop, same, begins, record), params)
+        if start.method != now:
+            raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
     if going_on and offers_steps(flow):
         check_remembered(flow, params, start.state.solver_state)
     if recorded_steps is None:
@@ -135,18 +132,17 @@ def solve(
         ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
     key = check_key(key)
-    begins = jnp.asarray(begins, settings.t1.dtype)  # a Python number would be compiled in
+    begins = jnp.asarray(begins, jnp.result_type(float))  # a Python number would be compiled in
     watch = observables(observe)
-    followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
-    if watch_out and int(followed[0][0].outcome) == Outcome.too_stiff:
-        settings = make_settings(dtype, t1, stop, how._replace(solver=KernelExponential()), begins, record)
-        followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
-    return _report(flow, params, settings, followed, watch)
-
-
-def _same_solver(solver: dfx.AbstractSolver | None, method: str) -> dfx.AbstractSolver | None:
-    """The solver that goes on with what KernelExponential solved, unless another is named."""
-    return KernelExponential() if solver is None and method.startswith(f"{KernelExponential.__name__},") else solver
+    projected: Any = jnp.asarray(jnp.nan, dtype)
+    for attempt in tried:
+        settings = make_settings(dtype, t1, stop, attempt.how, begins, record, attempt.gives_up)
+        followed = _follow(flow, begin, params, begins, settings, ts, capacity, key, projected, attempt.restarts)
+        end = followed[0][0]
+        if attempt is tried[-1] or int(end.outcome) not in attempt.handed_over:
+            break
+        projected = end.certificate.projected_steps
+    return _report(flow, params, settings, followed, watch)  # pyright: ignore[reportPossiblyUnbound]
 
 
 def _steps_so_far(solution: Solution) -> Array:
@@ -155,17 +151,28 @@ def _steps_so_far(solution: Solution) -> Array:
 
 @eqx.filter_jit
 def _follow(
-    flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts: Any, capacity: int, key: PRNGKeyArray
+    flow: Any,
+    begin: Any,
+    like: Params,
+    t0: Any,
+    settings: Settings,
+    ts: Any,
+    capacity: int,
+    key: PRNGKeyArray,
+    projected: Any = jnp.nan,
+    restarts: bool = False,
 ) -> tuple[Followed, Params]:
-    """What was followed, and the parameters at the start."""
+    """What was followed, and the parameters at the start; `restarts` where another solver reached the state to go on from."""
     check_flow(flow, like)  # here, so that a solve that is compiled already does not trace the flow again
     lane = Lane(flow, settings, like)
     if isinstance(begin, LaneState):
+        if restarts:
+            begin = lane.start(lane.unravel(begin.y), begin.t, key, projected, begin)
         state = eqx.tree_at(
             lambda s: (s.outcome, s.next_record), begin, tuple(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0))
         )
     else:
-        state = lane.start(begin, t0, key)
+        state = lane.start(begin, t0, key, projected)
     first = lane.unravel(state.y)
     return (follow if settings.checkpoints is None else follow_reversibly)(lane, state, ts, capacity), first
 
@@ -240,7 +247,7 @@ def load_solution(
     params = like if like is not None else eqx.filter_eval_shape(lambda f: f.init(jax.random.key(0)), flow)
     dtype = check_params(params)
     how = steps_of(flow, 1.0, Tolerances(solver, controller, dt0=dt0, locate_kinks=locate_kinks))
-    settings = make_settings(dtype, 1.0, (), how._replace(solver=_same_solver(how.solver, saved_method(path))))
+    settings = make_settings(dtype, 1.0, (), how._replace(solver=named_in(saved_method(path), how.solver)))
 
     def shapes(flow, params, settings, ts, watch) -> PyTree:
         return _report(

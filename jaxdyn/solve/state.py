@@ -1,11 +1,34 @@
 """What a lane is made of: its settings, its state, its certificate, and the stretch that a step passed over."""
 
+from abc import abstractmethod
+
 import diffrax as dfx
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .kinks import Cut, KinkState, Shift, SwitchState
-from .rules import AbstractStopRule
+from .rules import AbstractStopRule, Moment
+
+
+class AbstractGiveUp(eqx.Module):
+    """When a lane is given up to another solver: a rule, and the steps at which it is asked."""
+
+    @abstractmethod
+    def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
+        """Whether the time after so many steps of the lane is noted."""
+
+    @abstractmethod
+    def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
+        """Whether the lane is given up.
+
+        Args:
+            moment: where it stands.
+            projected: the further steps that Tsit5 was estimated to need when it gave the lane up; NaN where it did not.
+
+        Returns:
+            A truth value, and that number as it is now.
+        """
 
 
 class Settings(eqx.Module):
@@ -22,6 +45,9 @@ class Settings(eqx.Module):
         locate_kinks: whether to step through the kinks of gated models instead of over them (static).
         checkpoints: states kept for reverse-mode derivatives; None for forward-mode ones (static).
         limit_after: the lane ends in its limit, at a time after this one; None for one that ends at t1.
+        gives_up: when the lane ends as `too_stiff`, for another solver; None for a solver that the caller named.
+        follows_start: which absolute tolerances are multiplied by the lane's `atol_factor`: "controller", and "root_finder" for that of an
+            implicit solver (static).
     """
 
     solver: dfx.AbstractSolver
@@ -34,6 +60,26 @@ class Settings(eqx.Module):
     locate_kinks: bool = eqx.field(static=True, default=True)
     checkpoints: int | None = eqx.field(static=True, default=None)
     limit_after: Float[Array, ""] | None = None
+    gives_up: AbstractGiveUp | None = None
+    follows_start: tuple[str, ...] = eqx.field(static=True, default=())
+
+    def scaled(self, factor: Float[Array, ""]) -> "Settings":
+        """The settings of a lane, with the absolute tolerances that follow its start.
+
+        Args:
+            factor: the lane's `atol_factor`.
+
+        Returns:
+            The settings; the same where every absolute tolerance was given by the caller.
+        """
+        where = {"controller": lambda s: s.controller.atol, "root_finder": lambda s: s.solver.root_finder.atol}
+        settings = self
+        for name in self.follows_start:
+            old = where[name](settings)
+            # a product below the smallest normal number would be zero, and an error relative to zero is no number
+            new = jnp.maximum(old * factor.astype(old.dtype), jnp.finfo(old.dtype).tiny)
+            settings = eqx.tree_at(where[name], settings, new)
+        return settings
 
 
 class Certificate(eqx.Module):
@@ -55,6 +101,7 @@ class Certificate(eqx.Module):
         num_ambiguous_kinks: after which the solution is not unique (see docs/kinks.md); -1 likewise.
         first_kink: time of the first kink; NaN without one.
         last_kink: and of the last.
+        projected_steps: of a lane for which jaxdyn replaced Tsit5, the further steps that Tsit5 was estimated to need; NaN for others.
     """
 
     num_accepted_steps: Int[Array, ""]
@@ -71,6 +118,7 @@ class Certificate(eqx.Module):
     num_ambiguous_kinks: Int[Array, ""]
     first_kink: Float[Array, ""]
     last_kink: Float[Array, ""]
+    projected_steps: Float[Array, ""]
 
 
 class LaneState(eqx.Module):
@@ -88,6 +136,9 @@ class LaneState(eqx.Module):
         conserved: conserved quantities at the start, flat (empty if there are none).
         norm_start: Euclidean norm of the start.
         norm: and of y.
+        atol_factor: what multiplies absolute tolerances that the caller left out: the largest absolute entry of what moves of the start, at
+            most 1.
+        marks: times at the last two marks of a lane that may be given up to another solver, see `AbstractGiveUp`.
         next_record: index of the next record time.
         outcome: an `Outcome`, `running` while it runs.
         certificate: see there.
@@ -105,6 +156,8 @@ class LaneState(eqx.Module):
     conserved: Float[Array, " quantity"]
     norm_start: Float[Array, ""]
     norm: Float[Array, ""]
+    atol_factor: Float[Array, ""]
+    marks: Float[Array, "2"]
     next_record: Int[Array, ""]
     outcome: Int[Array, ""]
     certificate: Certificate

@@ -33,6 +33,13 @@ def is_shift_invariant(controller: dfx.AbstractStepSizeController) -> bool:
     return type(controller) in (dfx.PIDController, dfx.ConstantStepSize)
 
 
+def innermost(controller: dfx.AbstractStepSizeController) -> Any:
+    """The controller that others are wrapped around, which has the tolerances."""
+    while hasattr(controller, "controller"):
+        controller = controller.controller  # pyright: ignore[reportAttributeAccessIssue]
+    return controller
+
+
 def neurons_of(flow: Any, params: Params) -> Neurons | None:
     """The only hidden layer of a flow's network.
 

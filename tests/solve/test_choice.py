@@ -1,6 +1,7 @@
 """The solver of a call that names none: by how many steps Tsit5 would take, always what that solver gives when it is named."""
 
 import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -9,7 +10,8 @@ import pytest
 from formula_flows import LinearFlow
 
 import jaxdyn as jd
-from jaxdyn.solve.choice import FIRST_STEPS, KERNEL_STEPS, step_ratio
+from jaxdyn.solve.choice import FIRST_STEPS, KERNEL_STEPS
+from jaxdyn.solve.work import step_ratio
 
 FLOW = jd.flows.GradientFlow(jd.models.TwoLayer(16, activation="tanh", init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))
 START = FLOW.init(jr.key(0))
@@ -23,7 +25,10 @@ def stiff():
 
 
 def assert_same(one, two):
+    """To the last bit, but for what says why the solver was chosen."""
     assert one.method == two.method
+    why = lambda s: (s.certificate.projected_steps, s.state.certificate.projected_steps, s.state.marks)  # noqa: E731
+    one, two = (eqx.tree_at(why, sol, (0.0, 0.0, 0.0)) for sol in (one, two))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -41,8 +46,8 @@ def test_a_short_lane_is_that_of_tsit5():
 
 def test_it_switches_where_tsit5_would_take_more_steps_than_documented():
     """On either side of the threshold; the number of steps that Tsit5 takes says where that is, though it is foreseen from the first."""
-    found, most = [], KERNEL_STEPS * step_ratio(5, START["a"].size + START["b"].size + START["c"].size)
-    for t1 in (2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 1000.0):
+    found, most = [], KERNEL_STEPS * step_ratio((FLOW, START))
+    for t1 in (2.0, 10.0, 50.0, 200.0, 1000.0, 5000.0):
         plain = jd.solve(FLOW, START, t1, solver=dfx.Tsit5(), **HOW)
         steps = int(plain.certificate.num_accepted_steps + plain.certificate.num_rejected_steps)
         chosen = jd.solve(FLOW, START, t1, **HOW).method.split(",")[0]

@@ -1,6 +1,6 @@
 r"""Homogeneous networks as direction, log-norm and elapsed time: for starts of any smallness and ends of any largeness."""
 
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 import equinox as eqx
 import jax
@@ -49,6 +49,8 @@ class DirectionClock(AbstractFlow):
     Reference:
         Kumar & Haupt (2024), arXiv 2403.08121 and 2402.09226 (the early phase); Lyu & Li (2020), arXiv 1906.05890 (the late one).
     """
+
+    has_unit_scale: ClassVar[bool] = True
 
     inner: Any
     order: float = eqx.field(static=True)

@@ -92,7 +92,9 @@ def collocate(
         evaluate: displacements, divided by S, along axis 0, to fields, likewise.
 
     Returns:
-        The displacement and its error estimate, divided by S; and the path.
+        The displacement and its error estimate, divided by S; and the path. The estimate includes the rounding of the terms, which is
+        multiplied by up to the step's length in directions outside U, where nothing decays; where the field is so large that this exceeds
+        the solution's change, the levels may agree by their rounding alone.
     """
     z = h * part.decays()
     tables = {c: h * weights(z, c, DEGREE + 1) for c in FRACTIONS}
@@ -110,4 +112,5 @@ def collocate(
         values = (whole, rest + part.decay * inside, rest + (part.values + part.decay)[None] * inside)
         path = Path(*(jnp.concatenate([begin, fit @ value]) for begin, value in zip(first, values, strict=True)))
     end = displaced(part, path, tables[1.0])[0]
-    return end, end - before, path
+    rounding = jnp.finfo(end.dtype).eps * jnp.abs(tables[1.0][:, -1]) @ jnp.abs(path.whole)
+    return end, jnp.abs(end - before) + rounding, path

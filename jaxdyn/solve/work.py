@@ -1,0 +1,79 @@
+r"""The work of a step, counted from the program and not timed, so that the same call always takes the same solver.
+
+XLA counts the operations of the lowered field; the rest of a `KernelExponential` step is linear algebra whose operations are known. The
+unit is a floating-point operation of a matrix product; the constants say what other operations cost in it, as
+`benchmarks/solvers.py --costs` fits them to times on one core.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from .._types import Params
+from .exponential import EVALUATIONS, FEW_PARAMS, KRYLOV_MODES, MANY_OUTPUTS, STIFF_MODES, offers_stiffness
+from .once import once
+
+TRANSCENDENTAL = 150.0
+"""An exponential, logarithm or hyperbolic tangent."""
+EIGENVALUES = 20.0
+"""An eigenvalue decomposition of a symmetric matrix with n rows takes so many times n^3."""
+STEP_OF_TSIT5 = 3e5
+"""What a step of Tsit5 costs besides its six evaluations of the field: error estimate, controller, records."""
+STEP_OF_KERNEL = 6e6
+"""And a step of `KernelExponential` besides its evaluations and its linear algebra."""
+STAGES_OF_TSIT5 = 6
+
+
+def operations(function: Callable[..., PyTree], *inputs: PyTree) -> float:
+    """The operations of a function, in those of a matrix product.
+
+    Args:
+        function: a pure function.
+        *inputs: the shapes of what it takes.
+
+    Returns:
+        A number, found by lowering the function, without compiling it. A loop counts as one turn.
+    """
+    dynamic, static = eqx.partition(inputs, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    lowered = jax.jit(lambda dynamic: eqx.filter(function(*eqx.combine(dynamic, static)), eqx.is_array)).lower(dynamic)
+    found: Any = lowered.cost_analysis()
+    return found.get("flops", 0.0) + TRANSCENDENTAL * found.get("transcendentals", 0.0)
+
+
+@once
+def step_ratio(flow_and_params: tuple[Any, Params]) -> float:
+    """What a step of `KernelExponential` costs in steps of Tsit5.
+
+    Args:
+        flow_and_params: a flow for which both are there, and its parameters; or their shapes.
+
+    Returns:
+        The ratio of the counted operations.
+    """
+    flow, params = flow_and_params
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    field = operations(lambda flow, y: flow.vector_field(jnp.zeros(()), y, None), flow, params)
+    explicit = STEP_OF_TSIT5 + STAGES_OF_TSIT5 * (field + 2 * STAGES_OF_TSIT5 * size)
+    modes, algebra = _linear_algebra(flow, params, size, field)
+    # each evaluation of the collocation is a displacement, by products with the modes and their transpose
+    return (STEP_OF_KERNEL + EVALUATIONS * (field + 4 * modes * size) + algebra) / explicit
+
+
+def _linear_algebra(flow: Any, params: Params, size: int, field: float) -> tuple[int, float]:
+    """How many modes the linear part has, and the operations of finding them."""
+    if offers_stiffness(flow):
+        modes = size if size <= FEW_PARAMS else STIFF_MODES
+        return modes, modes * (2 * field + 8 * modes * size) + EIGENVALUES * modes**3
+    outputs = eqx.filter_eval_shape(lambda flow, y: flow.outputs(y), flow, params).size
+    if outputs > MANY_OUTPUTS and size > MANY_OUTPUTS:
+        modes = min(KRYLOV_MODES, outputs, size)
+        return modes, modes * (field + 8 * modes * (outputs + size)) + EIGENVALUES * modes**3
+    modes = min(outputs, size)
+    jacobian = field * (outputs if getattr(flow, "mixes_samples", False) else 1)
+    gram = 2 * outputs * size * modes
+    return modes, jacobian + gram + 2 * modes * outputs * size + EIGENVALUES * modes**3
