@@ -30,10 +30,6 @@ KINK_STEPS = 0.5
 """Further steps of KernelExponential for each kink that Tsit5 has located."""
 DENSE = 4.0
 """How often the steps so far the kinks may cost; most kinks of stiff lanes are noise of Tsit5, of which KernelExponential has less."""
-FIRST_KERNEL_STEPS = 20
-"""Steps of KernelExponential after which jaxdyn first compares it with Tsit5."""
-TRIAL = 1 / 3
-"""The fraction of Tsit5's estimated work that KernelExponential is given before that, where this is more."""
 MARGIN = 1.5
 """KernelExponential is given up where its total work would be more than so many times Tsit5's."""
 STABILITY = 3.3
@@ -41,12 +37,12 @@ STABILITY = 3.3
 
 
 def is_mark(num_steps: Int[Array, ""]) -> Bool[Array, ""]:
-    """Whether the number of steps is `FIRST_MARK` times a power of two: then the lane's pace is looked at."""
+    """Whether the number of steps is `FIRST_MARK` times a power of two: then the time is noted, and the rule is asked."""
     doublings = jnp.round(jnp.log2(jnp.maximum(num_steps, 1) / FIRST_MARK))
     return num_steps == FIRST_MARK * 2 ** jnp.maximum(doublings, 0).astype(num_steps.dtype)
 
 
-def steps_left(moment: Moment, t0: Array, num_steps: Array) -> Float[Array, ""]:
+def steps_left(moment: Moment) -> Float[Array, ""]:
     r"""How many more steps a solver needs up to t1, if its steps go on growing as they have.
 
     The mean steps of the last half of all steps and of the quarter before it say how the steps grow, h ~ (t - t0)^g; then
@@ -56,14 +52,13 @@ def steps_left(moment: Moment, t0: Array, num_steps: Array) -> Float[Array, ""]:
 
     Args:
         moment: where the lane stands, at a mark.
-        t0: when the solver began.
-        num_steps: its steps since then.
 
     Returns:
         A number.
     """
-    tiny = jnp.finfo(moment.t.dtype).tiny
-    quarter, half, gone = (jnp.maximum(t - t0, tiny) for t in (*moment.marks, moment.t))
+    tiny, pace = jnp.finfo(moment.t.dtype).tiny, moment.pace
+    num_steps = moment.num_steps - pace.num_steps
+    quarter, half, gone = (jnp.maximum(t - pace.t, tiny) for t in (pace.quarter, pace.half, moment.t))
     before, last = jnp.maximum(half - quarter, tiny) / (num_steps / 4), jnp.maximum(gone - half, tiny) / (num_steps / 2)
     growth = jnp.clip(jnp.log(last / before) / jnp.log((half + gone) / (quarter + half)), 0.0, 1.0)
     step = last * (2 * gone / (half + gone)) ** growth
@@ -80,26 +75,21 @@ class TooStiff(AbstractGiveUp):
     stiffness and is none.
 
     Attributes:
-        t0: when the lane begins.
-        steps_before: steps that it had taken by then.
         cost: of a step of KernelExponential, in steps of Tsit5.
         active: False for a lane that comes back from KernelExponential.
     """
 
-    t0: Float[Array, ""] = eqx.field(converter=as_leaf)
-    steps_before: Int[Array, ""] = eqx.field(converter=jnp.asarray)
     cost: Float[Array, ""] = eqx.field(converter=as_leaf)
     active: Bool[Array, ""] = eqx.field(converter=jnp.asarray)
 
     def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
         """See `is_mark`."""
-        return is_mark(num_steps - self.steps_before)
+        return is_mark(num_steps)
 
     def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
         """Whether the lane is given up, and the number of steps that Tsit5 still needs."""
         del projected
-        num_steps = moment.num_steps - self.steps_before
-        left = steps_left(moment, self.t0, num_steps)
+        num_steps, left = moment.num_steps - moment.pace.num_steps, steps_left(moment)
         kinks = KINK_STEPS * moment.num_kinks * self.cost
         slow = (left > KERNEL_STEPS * self.cost + kinks) & (kinks >= 0) & (kinks <= DENSE * num_steps)
         return self.active & is_mark(num_steps) & (num_steps >= FIRST_STEPS) & slow, left
@@ -108,31 +98,25 @@ class TooStiff(AbstractGiveUp):
 class TooSlow(AbstractGiveUp):
     """KernelExponential gives a lane up where Tsit5 would have been faster.
 
-    By then it has cost a third of what Tsit5 was estimated to cost (`TRIAL`), or 20 steps, and it would cost `MARGIN` times that in all.
-    But not while its steps are so long that those of Tsit5, which have to be stable, cannot keep up: an estimate at the start of a lane may
-    be too low by far.
+    By then it has cost as much as Tsit5 was estimated to cost, and it would cost `MARGIN` times that in all. But not while its steps are so
+    long that those of Tsit5, which have to be stable, cannot keep up: an estimate at the start of a lane may be too low by far.
 
     Attributes:
-        t0: when the lane begins.
-        steps_before: steps that it had taken by then.
         cost: of a step of KernelExponential, in steps of Tsit5.
     """
 
-    t0: Float[Array, ""] = eqx.field(converter=as_leaf)
-    steps_before: Int[Array, ""] = eqx.field(converter=jnp.asarray)
     cost: Float[Array, ""] = eqx.field(converter=as_leaf)
 
     def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
         """See `is_mark`."""
-        return is_mark(num_steps - self.steps_before)
+        return is_mark(num_steps)
 
     def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
         """Whether the lane is given up, and the number of steps that Tsit5 would need."""
-        num_steps = moment.num_steps - self.steps_before
-        tried = num_steps >= jnp.maximum(FIRST_KERNEL_STEPS, TRIAL * projected / self.cost)
-        slow = self.cost * (num_steps + steps_left(moment, self.t0, num_steps)) > MARGIN * projected
+        num_steps = moment.num_steps - moment.pace.num_steps
+        so_far, left = self.cost * num_steps, self.cost * steps_left(moment)
         unstable = moment.step_size * moment.stiffness >= STABILITY * self.cost
-        return is_mark(num_steps) & tried & slow & ~unstable, projected
+        return is_mark(num_steps) & (so_far >= projected) & (so_far + left > MARGIN * projected) & ~unstable, projected
 
 
 class Attempt(NamedTuple):
@@ -198,7 +182,7 @@ def check_remembered(flow: Any, params: Any, state: Any) -> None:
         )
 
 
-def attempts(flow: Any, params: Params, t1: Any, how: Tolerances, t0: Any = 0.0, steps_before: Any = 0) -> list[Attempt]:
+def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attempt]:
     """What a call tries in turn: where it names no solver and no controller, Tsit5, KernelExponential, and Tsit5 to the end.
 
     For a limit KernelExponential comes first. A flow that steps by itself is stepped by itself. Where values are traced, nobody can ask
@@ -209,8 +193,6 @@ def attempts(flow: Any, params: Params, t1: Any, how: Tolerances, t0: Any = 0.0,
         params: its parameters, or their shapes.
         t1: end time.
         how: what the caller named.
-        t0: start time.
-        steps_before: steps that an earlier solution took up to then.
 
     Returns:
         The attempts, at least one.

@@ -12,11 +12,26 @@ from .._types import Params, as_leaf
 from .outcome import Outcome
 
 
+class Pace(NamedTuple):
+    """How a solver came to where a lane stands, for a lane that may be given up to another solver.
+
+    Attributes:
+        t: when the solver began.
+        num_steps: steps that the lane had taken by then.
+        quarter: the time at the mark before the last, see `AbstractGiveUp`.
+        half: and at the last mark.
+    """
+
+    t: Float[Array, ""]
+    num_steps: Int[Array, ""]
+    quarter: Float[Array, ""]
+    half: Float[Array, ""]
+
+
 class Moment(NamedTuple):
     """What a rule may look at; `step_size` is the next one; `velocity` is a function so that it is computed only where a rule asks.
 
-    `stiffness` is the largest rate of decay that the solver knows of, NaN for solvers that know none; `marks` are the times at the last two
-    marks of a lane that may be given up to another solver, see `Settings.gives_up`.
+    `stiffness` is the largest rate of decay that the solver knows of, NaN for solvers that know none; `pace` is how the solver came here.
     """
 
     flow: Any
@@ -30,7 +45,7 @@ class Moment(NamedTuple):
     num_kinks: Int[Array, ""]
     velocity: Callable[[], Float[Array, " param"]]
     stiffness: Float[Array, ""]
-    marks: Float[Array, "2"]
+    pace: Pace
 
 
 class AbstractStopRule(eqx.Module):

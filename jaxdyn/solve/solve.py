@@ -116,7 +116,7 @@ def solve(
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
-    tried = attempts(flow, params, t1, how, begins, _steps_so_far(start) if going_on else 0)
+    tried = attempts(flow, params, t1, how)
     if going_on:
         tried = going_on_from(start.method, tried)
         same = next(attempt.how for attempt in tried if not attempt.restarts)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from .kinks import Cut, KinkState, Shift, SwitchState
-from .rules import AbstractStopRule, Moment
+from .rules import AbstractStopRule, Moment, Pace
 
 
 class AbstractGiveUp(eqx.Module):
@@ -16,7 +16,7 @@ class AbstractGiveUp(eqx.Module):
 
     @abstractmethod
     def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
-        """Whether the time after so many steps of the lane is noted."""
+        """Whether the time after so many steps of the solver is noted."""
 
     @abstractmethod
     def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
@@ -138,7 +138,7 @@ class LaneState(eqx.Module):
         norm: and of y.
         atol_factor: what multiplies absolute tolerances that the caller left out: the largest absolute entry of what moves of the start, at
             most 1.
-        marks: times at the last two marks of a lane that may be given up to another solver, see `AbstractGiveUp`.
+        pace: how the solver came here, see there.
         next_record: index of the next record time.
         outcome: an `Outcome`, `running` while it runs.
         certificate: see there.
@@ -157,7 +157,7 @@ class LaneState(eqx.Module):
     norm_start: Float[Array, ""]
     norm: Float[Array, ""]
     atol_factor: Float[Array, ""]
-    marks: Float[Array, "2"]
+    pace: Pace
     next_record: Int[Array, ""]
     outcome: Int[Array, ""]
     certificate: Certificate

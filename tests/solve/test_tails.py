@@ -1,7 +1,6 @@
 """Exponential tails: fields of 1e20 to 1e300 at the start, against closed forms, by every solver and by default."""
 
 import diffrax as dfx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
