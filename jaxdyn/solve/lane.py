@@ -19,6 +19,7 @@ from .._platform import default_rtol
 from .._types import Params, as_strong
 from .branch import where_it_happens
 from .chebyshev import RungeKuttaChebyshev
+from .conserved import conserved_of, largest_terms, sizes_at_start
 from .descent import Descent, DescentTerm, offers_steps
 from .explicit import explicit_step
 from .exponential import (
@@ -37,7 +38,8 @@ from .limit import EVERY, STILL, ending
 from .metric import root_of_mobility
 from .outcome import Outcome
 from .rules import Moment
-from .state import Certificate, LaneState, Settings, Stretch
+from .state import Certificate, LaneState, Settings, Stillness, Stops, Stretch
+from .stopping import Verdict, asks_for_stillness, first_met, verdict
 from .treatment import is_shift_invariant, treatment
 
 MAX_REJECTIONS = 30
@@ -127,10 +129,10 @@ class Lane:
             return stiff_part(self.flow, self.unravel, y, gates, self._field(jnp.zeros((), self.dtype), y, args), project)
         return linear_part(self.flow, self.unravel, y, gates, project)
 
-    def _conserved(self, y: Array) -> Array:
-        conserved = getattr(self.flow, "conserved", None)
-        quantities = None if conserved is None else conserved(self.unravel(y))
-        return jnp.zeros(0, self.dtype) if quantities is None else ravel_pytree(quantities)[0].astype(self.dtype)
+    def _conserved(self, y: Array) -> tuple[Array, Array]:
+        """The conserved quantities and the largest of their terms."""
+        params = self.unravel(y)
+        return conserved_of(self.flow, params, self.dtype), largest_terms(self.flow, params, self.dtype)
 
     def start(self, params: Params, t0: Array | float = 0.0, key: PRNGKeyArray | None = None) -> LaneState:
         """The state at the start.
@@ -173,13 +175,13 @@ class Lane:
             solver_state = (jnp.zeros_like(solver_state[0]), velocity)
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
         norm = jnp.linalg.norm(still)
-        conserved = self._conserved(still)
+        conserved, terms = self._conserved(still)
         unlocated = _count(-1 if self.ignores_kinks else 0)
         ambiguous = unlocated
         if self.kinks is not None:
             ambiguous = self.kinks.ambiguous_start(y, kinks, velocity).astype(unlocated.dtype)
         never = jnp.full_like(t0, jnp.nan)
-        return LaneState(
+        state = LaneState(
             t=t0,
             t_low=jnp.zeros_like(t0),
             step_size=step_size,
@@ -189,6 +191,7 @@ class Lane:
             made_jump=jnp.asarray(False),
             rejections=_count(0),
             conserved=conserved,
+            resolvable=sizes_at_start(conserved, terms),
             norm_start=norm,
             norm=norm,
             next_record=_count(0),
@@ -201,6 +204,8 @@ class Lane:
                 loss_end=loss,
                 largest_loss_increase=zero,
                 conserved_drift=jnp.where(conserved.size > 0, zero, jnp.nan),
+                unresolved_since=jnp.full_like(t0, jnp.inf if terms.size else jnp.nan),
+                saddle_index=_count(-1),
                 largest_norm=norm,
                 accumulated_error=zero,
                 num_kinks=unlocated,
@@ -211,6 +216,32 @@ class Lane:
             ),
             kinks=kinks,
         )
+        return self.checked(state, velocity)
+
+    def checked(self, state: LaneState, velocity: Array | None = None) -> LaneState:
+        """The state with its stop rules checked where it stands, before the first step.
+
+        Args:
+            state: where the lane stands.
+            velocity: the field there, if it is at hand.
+
+        Returns:
+            The state, its outcome that of the first rule that is met.
+        """
+        settings = self.settings
+        if not settings.rules:
+            return eqx.tree_at(lambda s: s.stops, state, None, is_leaf=lambda leaf: leaf is None)
+        t, hold, old = state.t, None if self.kinks is None else self.kinks.hold(state.kinks), state.certificate
+        moving = cache(lambda: self._field(jnp.zeros((), self.dtype), state.y, (t, hold)) if velocity is None else velocity)
+        steps = old.num_accepted_steps + old.num_rejected_steps
+        params = self.unravel(state.y)
+        moment = Moment(self.flow, t, settings.t1, params, state.y, old.loss_end, state.step_size, steps, old.num_kinks, moving)
+        outcome = first_met(settings.rules, moment, state.outcome, state.outcome == int(Outcome.running))
+        stillness = None
+        if asks_for_stillness(settings.rules):
+            stillness = jax.lax.stop_gradient(Stillness(jnp.linalg.norm(moving()), t, state.y, _count(0)))
+        stops = Stops(_count(-1), _count(0), state.step_size, stillness)
+        return eqx.tree_at(lambda s: (s.outcome, s.stops), state, (outcome, stops), is_leaf=lambda leaf: leaf is None)
 
     def step(self, state: LaneState) -> tuple[LaneState, Stretch]:
         """One trial step; a lane that has ended stays as it is.
@@ -269,19 +300,38 @@ class Lane:
             t, t_low = next_t0, jnp.zeros_like(t_low)
         t, t_low = jnp.where(clipped, settings.t1, t), jnp.where(clipped, 0.0, t_low)
         error = jnp.full_like(zero, jnp.nan) if y_error is None else jnp.linalg.norm(jax.lax.stop_gradient(y_error))
+        old, loss = state.certificate, jnp.asarray(self.flow.loss(self.unravel(y1)), self.dtype)
+        steps = old.num_accepted_steps + old.num_rejected_steps + running
+        num_kinks = old.num_kinks + (0 if passage is None else passage.num_kinks)
+        velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
+        moment = Moment(self.flow, t, settings.t1, self.unravel(y1), y1, loss, next_size, steps, num_kinks, velocity)
+        stop = None
+        if settings.rules and not self.descends:
+            stop = self._stop(state, moment, full, h, dense, passage, kinks, accepted)
+            accepted &= ~stop.again
+            part = stop.again | (accepted & (state.stops.aim >= 0) & (h < state.stops.size))
+            left = state.stops.size if invariant else state.stops.size - h
+            next_size = jnp.where(stop.again, stop.reach * h, jnp.where(part, left, next_size))
+            controller_state = jax.tree.map(lambda a, b: jnp.where(part, a, b), state.controller_state, as_strong(controller_state))
+            y1, loss = jnp.where(stop.ends, stop.placed.y, y1), jnp.where(stop.ends, stop.placed.loss, loss)
+            shifted = _two_sum(t, t_low + stop.placed.shift.astype(self.time_dtype))
+            t, t_low = (jnp.where(stop.ends, a, b) for a, b in zip(shifted, (t, t_low), strict=True))
+            if self.knows_velocity:
+                solver_state = (solver_state[0], jnp.where(stop.ends, stop.placed.velocity, solver_state[1]))
+        before_limit = t
         if settings.limit_after is not None:
             moved = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(y1 - state.y) / self._tolerance(state.y, y1)) ** 2))
             turn = (state.certificate.num_accepted_steps + 1) % EVERY == 0
             looks = accepted & (t >= settings.limit_after) & (moved <= STILL) & turn
+            looks &= True if stop is None else ~stop.ends
             clipped, y1, amiss = self._end(looks, t, y1, None if passage is None else kinks)
+            loss = jnp.where(clipped, self.flow.loss(self.unravel(y1)), loss)
             t, t_low = jnp.where(clipped, jnp.inf, t), jnp.where(clipped, 0.0, t_low)
             error += amiss
-        params = self.unravel(y1)
-        loss = jnp.asarray(self.flow.loss(params), self.dtype)
         still = jax.lax.stop_gradient(y1)
-        norm, conserved = jnp.linalg.norm(still), self._conserved(still)
+        norm, (conserved, terms) = jnp.linalg.norm(still), self._conserved(still)
         drift = jnp.max(jnp.abs(conserved - state.conserved)) if conserved.size else jnp.asarray(jnp.nan, self.dtype)
-        old = state.certificate
+        lost = accepted & jnp.any(state.resolvable < jnp.finfo(self.dtype).eps * terms)
         certificate = Certificate(
             num_accepted_steps=old.num_accepted_steps + accepted,
             num_rejected_steps=old.num_rejected_steps + (running & ~accepted),
@@ -291,26 +341,31 @@ class Lane:
                 accepted, jnp.maximum(old.largest_loss_increase, loss - old.loss_end), old.largest_loss_increase
             ),
             conserved_drift=jnp.where(accepted, jnp.maximum(old.conserved_drift, drift), old.conserved_drift),
+            unresolved_since=jnp.where(lost, jnp.minimum(old.unresolved_since, before_limit), old.unresolved_since),
+            saddle_index=old.saddle_index,
             largest_norm=jnp.where(accepted, jnp.maximum(old.largest_norm, norm), old.largest_norm),
             accumulated_error=old.accumulated_error + jnp.where(accepted, error, 0.0),
             **self._count_kinks(state, passage, h, accepted, running),
         )
-        rejections = jnp.where(accepted, 0, state.rejections + 1)
+        again = jnp.asarray(False) if stop is None else stop.again
+        rejections = jnp.where(accepted, 0, state.rejections + ~again)
 
         # the fate, the later where() the stronger
         grown = old.largest_norm > GROWTH * (1 + state.norm_start)
         grown |= (state.norm > 1 + state.norm_start) & ((norm - state.norm) * jnp.abs(state.t) > FAST * h * state.norm)
         tiny = (next_size.astype(self.time_dtype) <= SMALLEST_STEP * jnp.abs(state.t)) | (rejections >= MAX_REJECTIONS)
-        steps = certificate.num_accepted_steps + certificate.num_rejected_steps
-        fate = jnp.where(steps >= settings.max_steps, _count(Outcome.max_steps), _count(Outcome.running))
+        tiny &= ~again
+        fate = jnp.where((steps >= settings.max_steps) & ~again, _count(Outcome.max_steps), _count(Outcome.running))
         collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
         fate = jnp.where(tiny & ~(accepted & (clipped | beyond)), collapse, fate)
-        velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
-        moment = Moment(self.flow, t, settings.t1, params, y1, loss, next_size, steps, certificate.num_kinks, velocity)
-        for rule in reversed(settings.rules):
-            fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
+        fate = first_met(settings.rules, moment, fate, accepted)
         asked = bool(velocity.cache_info().currsize) and not self.knows_velocity and passage is None
+        if stop is not None:
+            fate = jnp.where(stop.stuck & (fate == int(Outcome.running)), int(Outcome.tolerance_reached), fate)
         fate = jnp.where(accepted & (clipped | beyond), int(Outcome.t1_reached), fate)
+        if stop is not None:
+            ends = jnp.asarray([int(rule.outcome) for rule in settings.rules])[stop.met]
+            fate = jnp.where(stop.ends, ends, fate)
         outside = ~(norm <= settings.norm_bound * (1 + state.norm_start)) | ~jnp.isfinite(loss)
         fate = jnp.where((accepted & outside) | (keep & ~finite), int(Outcome.diverged), fate)
 
@@ -330,13 +385,18 @@ class Lane:
             made_jump=taken(jnp.asarray(jump), state.made_jump),
             rejections=tried(rejections, state.rejections),
             conserved=state.conserved,
+            resolvable=state.resolvable,
             norm_start=state.norm_start,
             norm=taken(norm, state.norm),
             next_record=state.next_record,
             outcome=tried(fate, state.outcome),
             certificate=certificate,
             kinks=taken(kinks, state.kinks),
+            stops=state.stops if stop is None else tried(stop.stops, state.stops),
         )
+        if stop is not None and self.step_evaluations > 0:
+            evaluations = after.certificate.num_field_evaluations + stop.evaluations
+            after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
         if asked and self.step_evaluations > 0:
             evaluations = after.certificate.num_field_evaluations + running
             after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
@@ -355,6 +415,39 @@ class Lane:
         tolerance = self._tolerance(state.y, y1) if isinstance(controller, dfx.PIDController) else None
         step = Step(h, state.y, first, y1, last, lambda s: self._point(h, dense, s), state.rejections)
         return self.kinks.passage(state.t, state.kinks, step, tolerance, active)
+
+    def _stop(
+        self,
+        state: LaneState,
+        moment: Moment,
+        full: Array,
+        h: Array,
+        dense: PyTree,
+        passage: Passage | None,
+        kinks: KinkState | SwitchState | None,
+        accepted: Array,
+    ) -> Verdict:
+        """What the stop rules make of a step of length h, which the solver's dense output, of length full, covers."""
+        hold = None if self.kinks is None or kinks is None else self.kinks.hold(kinks)
+
+        def at(t: Array, y: Array) -> Moment:
+            params = self.unravel(y)
+            loss = jnp.asarray(self.flow.loss(params), self.dtype)
+            velocity = cache(lambda: self._field(jnp.zeros((), self.dtype), y, (t, hold)))
+            return moment._replace(t=t, params=params, y=y, loss=loss, velocity=velocity)
+
+        def curve(s: Array) -> tuple[Array, Array]:
+            since = s * h / full
+            y = self._point(full, dense, since)
+            if passage is not None and self.kinks is not None:
+                y = self.kinks.shifted(y, since, passage.shift)
+            return state.t + (state.t_low + (s * h).astype(self.time_dtype)), y
+
+        whole = accepted if passage is None else accepted & (passage.shift.fraction == 1)
+        tolerance = self._tolerance(state.y, moment.y)
+        return verdict(
+            self.settings.rules, state.stops, moment, at, curve, (accepted, whole, h), tolerance, self.settings.checkpoints is not None
+        )
 
     def _end(self, looks: Array, t: Array, y: Array, kinks: Any) -> tuple[Array, Array, Array]:
         """Where it is to be looked, whether what is left is linear; then the limit, and how far off it may be."""

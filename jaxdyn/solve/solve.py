@@ -164,6 +164,7 @@ def _follow(
         state = eqx.tree_at(
             lambda s: (s.outcome, s.next_record), begin, tuple(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0))
         )
+        state = lane.checked(state)
     else:
         state = lane.start(begin, t0, key)
     first = lane.unravel(state.y)
@@ -199,7 +200,7 @@ def as_solution(lane: Lane, state: LaneState, buffer: Array, times: Array, start
         ts=times,
         states=jax.vmap(lane.unravel)(buffer),
         observed=evaluate(watch, lane.flow, times, buffer, start, lane.unravel, reached),
-        state=state,
+        state=eqx.tree_at(lambda s: s.stops, state, None, is_leaf=lambda leaf: leaf is None),
         method=describe_method(lane.flow, lane.settings, start),
         convention=getattr(lane.flow, "convention", "not declared"),
     )
