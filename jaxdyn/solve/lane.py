@@ -2,7 +2,7 @@
 
 A lane's state is a pytree of arrays with everything that the next step depends on, so a lane can be paused, saved and
 continued to the same bits. Time is kept in two parts and the solver works in the step's own local time; so float32 time does
-not stall, and a step may be far shorter than the spacing of floating numbers at `t`.
+not stall: a step may be as short as `SMALLEST_STEP` times `t`, which is below the spacing of float32 numbers at `t`.
 """
 
 from functools import cache
@@ -34,18 +34,18 @@ from .exponential import (
     stiff_part,
 )
 from .kinks import KinkState, Passage, Step, SwitchState
-from .limit import EVERY, STILL, ending
+from .limit import EVERY, STILL, Ending, ending
 from .metric import root_of_mobility
 from .outcome import Outcome
 from .rules import Moment
 from .state import Certificate, LaneState, Settings, Stillness, Stops, Stretch
-from .stopping import Verdict, asks_for_stillness, first_met, verdict
+from .stopping import Verdict, asks_for_stillness, first_met, values_of, verdict
 from .treatment import is_shift_invariant, treatment
 
 MAX_REJECTIONS = 30
 """Rejections in a row after which a step counts as too small: each divides the step by up to 5."""
 SMALLEST_STEP = 1e-13
-"""A step shorter than this times the time leads nowhere; float32 time in two parts still resolves it."""
+"""A lane whose step is no longer than this times the time ends; float32 time in two parts resolves such steps, and so does float64 time."""
 GROWTH = 1e3
 """A step that collapses after the norm grew by this factor is a blow-up."""
 FAST = 1e10
@@ -267,7 +267,8 @@ class Lane:
         made_jump = False if invariant else state.made_jump
         hold = None if self.kinks is None or state.kinks is None else self.kinks.hold(state.kinks)
         y1, y_error, dense, solver_state, result = self._advance(h, state, hold, made_jump)
-        finite = jnp.all(jnp.isfinite(y1)) & dfx.is_okay(result)
+        solved = dfx.is_okay(result)
+        finite = jnp.all(jnp.isfinite(y1)) & solved
         # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
             origin,
@@ -318,14 +319,16 @@ class Lane:
             t, t_low = (jnp.where(stop.ends, a, b) for a, b in zip(shifted, (t, t_low), strict=True))
             if self.knows_velocity:
                 solver_state = (solver_state[0], jnp.where(stop.ends, stop.placed.velocity, solver_state[1]))
-        before_limit = t
+        before_limit, saddle_index = t, _count(-1)
         if settings.limit_after is not None:
             moved = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(y1 - state.y) / self._tolerance(state.y, y1)) ** 2))
             turn = (state.certificate.num_accepted_steps + 1) % EVERY == 0
             looks = accepted & (t >= settings.limit_after) & (moved <= STILL) & turn
-            looks &= True if stop is None else ~stop.ends
-            clipped, y1, amiss = self._end(looks, t, y1, None if passage is None else kinks)
-            loss = jnp.where(clipped, self.flow.loss(self.unravel(y1)), loss)
+            if stop is not None:
+                looks = (looks | stop.stuck) & ~stop.ends
+            here = moment._replace(t=t, params=self.unravel(y1), y=y1, loss=loss)
+            limit, loss = self._end(looks, here, None if passage is None else kinks, stop)
+            clipped, y1, saddle_index, amiss = limit.reached, limit.y, limit.index, limit.error
             t, t_low = jnp.where(clipped, jnp.inf, t), jnp.where(clipped, 0.0, t_low)
             error += amiss
         still = jax.lax.stop_gradient(y1)
@@ -342,7 +345,7 @@ class Lane:
             ),
             conserved_drift=jnp.where(accepted, jnp.maximum(old.conserved_drift, drift), old.conserved_drift),
             unresolved_since=jnp.where(lost, jnp.minimum(old.unresolved_since, before_limit), old.unresolved_since),
-            saddle_index=old.saddle_index,
+            saddle_index=jnp.where(accepted & (saddle_index >= 0), saddle_index, old.saddle_index),
             largest_norm=jnp.where(accepted, jnp.maximum(old.largest_norm, norm), old.largest_norm),
             accumulated_error=old.accumulated_error + jnp.where(accepted, error, 0.0),
             **self._count_kinks(state, passage, h, accepted, running),
@@ -356,18 +359,21 @@ class Lane:
         tiny = (next_size.astype(self.time_dtype) <= SMALLEST_STEP * jnp.abs(state.t)) | (rejections >= MAX_REJECTIONS)
         tiny &= ~again
         fate = jnp.where((steps >= settings.max_steps) & ~again, _count(Outcome.max_steps), _count(Outcome.running))
-        collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
+        collapse = jnp.where(grown | ~finite & solved, int(Outcome.diverged), int(Outcome.step_too_small))
+        collapse = jnp.where(~grown & ~solved, int(Outcome.root_find_failed), collapse)
         fate = jnp.where(tiny & ~(accepted & (clipped | beyond)), collapse, fate)
         fate = first_met(settings.rules, moment, fate, accepted)
         asked = bool(velocity.cache_info().currsize) and not self.knows_velocity and passage is None
         if stop is not None:
             fate = jnp.where(stop.stuck & (fate == int(Outcome.running)), int(Outcome.tolerance_reached), fate)
         fate = jnp.where(accepted & (clipped | beyond), int(Outcome.t1_reached), fate)
+        fate = jnp.where(accepted & (saddle_index > 0), int(Outcome.saddle), fate)
         if stop is not None:
             ends = jnp.asarray([int(rule.outcome) for rule in settings.rules])[stop.met]
             fate = jnp.where(stop.ends, ends, fate)
         outside = ~(norm <= settings.norm_bound * (1 + state.norm_start)) | ~jnp.isfinite(loss)
-        fate = jnp.where((accepted & outside) | (keep & ~finite), int(Outcome.diverged), fate)
+        fate = jnp.where((accepted & outside) | (keep & ~finite & solved), int(Outcome.diverged), fate)
+        fate = jnp.where(keep & ~solved, int(Outcome.root_find_failed), fate)
 
         def taken(new: PyTree, old: PyTree) -> PyTree:
             return jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)
@@ -444,28 +450,43 @@ class Lane:
             return state.t + (state.t_low + (s * h).astype(self.time_dtype)), y
 
         whole = accepted if passage is None else accepted & (passage.shift.fraction == 1)
-        tolerance = self._tolerance(state.y, moment.y)
-        return verdict(
-            self.settings.rules, state.stops, moment, at, curve, (accepted, whole, h), tolerance, self.settings.checkpoints is not None
-        )
+        tolerance, step = self._tolerance(state.y, moment.y), (accepted, whole, h)
+        known = self.knows_velocity or passage is not None
+        reversible = self.settings.checkpoints is not None
+        return verdict(self.settings.rules, state.stops, moment, at, curve, step, tolerance, known, reversible)
 
-    def _end(self, looks: Array, t: Array, y: Array, kinks: Any) -> tuple[Array, Array, Array]:
-        """Where it is to be looked, whether what is left is linear; then the limit, and how far off it may be."""
-        hold = None if kinks is None else self.kinks.hold(kinks)
-        scale = root_of_mobility(self.flow, self.unravel(y))
+    def _end(self, looks: Array, moment: Moment, kinks: Any, stop: Verdict | None) -> tuple[Ending, Array]:
+        """Where it is to be looked, whether what is left is linear; then the limit, and the loss there."""
+        hold, y, t = None if kinks is None else self.kinks.hold(kinks), moment.y, moment.t
+        scale, reversible = root_of_mobility(self.flow, moment.params), self.settings.checkpoints is not None
 
-        def look(true: Array) -> tuple[Array, Array, Array]:
+        def look(true: Array) -> tuple[Ending, Array]:
             here = jnp.where(true, y, jnp.nan)  # or it would be looked before every turn of the loop, taken or not
-            return ending(
+            found = ending(
                 lambda v: self._field(jnp.zeros((), self.dtype), v, (t, hold)),
+                (lambda v: v) if hold is None else lambda v: self.kinks.project(v, here, hold),
                 here,
                 t.astype(self.dtype),
                 scale,
                 self._tolerance(here, here),
+                lambda happens, function, otherwise: where_it_happens(happens, function, otherwise, reversible),
             )
+            params = self.unravel(found.y)
+            loss = jnp.asarray(self.flow.loss(params), self.dtype)
+            if stop is None:
+                return found, loss
+            # a rule that is met in the limit is met on the way there, which is then followed, unless the velocity is error
+            velocity = cache(lambda: self._field(jnp.zeros((), self.dtype), found.y, (t, hold)))
+            there = moment._replace(t=jnp.full_like(t, jnp.inf), params=params, y=found.y, loss=loss, velocity=velocity)
+            values = values_of(self.settings.rules, there)
+            if values is None:
+                return found, loss
+            before = jnp.any(values < 0) & ~stop.stuck
+            kept = Ending(jnp.asarray(False), here, jnp.zeros((), self.dtype), _count(-1))
+            return jax.tree.map(lambda a, b: jnp.where(before, a, b), (kept, moment.loss), (found, loss))
 
-        nothing = (jnp.asarray(False), y, jnp.zeros((), self.dtype))
-        return where_it_happens(looks, look, nothing, self.settings.checkpoints is not None)
+        nothing = (Ending(jnp.asarray(False), y, jnp.zeros((), self.dtype), _count(-1)), moment.loss)
+        return where_it_happens(looks, look, nothing, reversible)
 
     def _tolerance(self, y0: Array, y1: Array) -> Array:
         """What the controller allows each parameter; a default where it does not say."""

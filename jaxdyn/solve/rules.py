@@ -155,7 +155,7 @@ class StopWhen(AbstractStopRule):
             ValueError: neither or both are given, or what is given is no function.
         """
         if (condition is None) == (value is None):
-            raise ValueError("StopWhen takes either a condition (flow, t, params) -> bool or value=, a function (flow, t, params) -> scalar.")
+            raise ValueError("StopWhen takes a condition (flow, t, params) -> bool, or value=, a function (flow, t, params) -> scalar.")
         if not callable(condition or value):
             raise ValueError(f"StopWhen takes a function (flow, t, params), not {condition or value!r}.")
         self.condition, self.number = condition, value

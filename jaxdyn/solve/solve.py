@@ -36,6 +36,8 @@ from .solution import Solution, read_solution, saved_method
 from .state import LaneState, Settings
 
 DEFAULT_MAX_RECORDED_STEPS = 4096
+NO_FURTHER = (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start, Outcome.root_find_failed)
+"""Outcomes after which a lane cannot be continued with the same solver."""
 
 
 def solve(
@@ -111,7 +113,7 @@ def solve(
         begins = start.t
         if jnp.ndim(start.outcome):
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
-        if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
+        if is_concrete(start.outcome) and int(start.outcome) in NO_FURTHER:
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)

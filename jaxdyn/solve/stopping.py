@@ -19,8 +19,8 @@ from .branch import where_it_happens
 from .rules import AbstractStopRule, GradientNormBelow, Moment
 from .state import Stillness, Stops
 
-TURNS = 8
-"""Iterations of Ridders' method, two evaluations each: the bracket is at least halved, and for smooth values the order is 2."""
+EVALUATIONS = 17
+"""Of the rules, one at the start of the step and two for each iteration of Ridders' method, which at least halves the bracket."""
 TRIES = 8
 """Repetitions after which a value that jumps through zero ends the lane behind the jump."""
 NEAR = 0.1
@@ -50,12 +50,15 @@ def values_of(rules: Sequence[AbstractStopRule], moment: Moment) -> Float[Array,
     return jnp.where(jnp.isnan(numbers), jnp.inf, numbers)
 
 
-def located(rules: Sequence[AbstractStopRule], moment_at: Callable[[Array], Moment]) -> tuple[Int[Array, ""], Float[Array, ""]]:
+def located(
+    rules: Sequence[AbstractStopRule], moment_at: Callable[[Array], Moment], at_end: Float[Array, " rule"]
+) -> tuple[Int[Array, ""], Float[Array, ""]]:
     """The first zero between the start of a step, where no value is negative, and its end, where one is.
 
     Args:
         rules: the rules.
         moment_at: the state at a fraction of the step.
+        at_end: the values at its end.
 
     Returns:
         The index of the rule, of several that are met there the first, and the fraction; no derivatives.
@@ -64,37 +67,27 @@ def located(rules: Sequence[AbstractStopRule], moment_at: Callable[[Array], Mome
         Ridders (1979), A new algorithm for computing a single root of a real continuous function, IEEE Trans. Circuits Syst. 26, 979.
     """
 
-    def least(s: Array) -> Array:
-        values = values_of(rules, moment_at(s))
+    def turn(k: Array, carry: tuple) -> tuple:
+        # the middle of the bracket and the point of Ridders by turns, so that the rules are compiled once
+        s, low, high, at_low, at_high, met = carry
+        values = jax.lax.stop_gradient(values_of(rules, moment_at(s)))
         assert values is not None
-        return jax.lax.stop_gradient(jnp.min(values))
-
-    def narrowed(s: Array, value: Array, low: Array, high: Array, at_low: Array, at_high: Array) -> tuple[Array, Array, Array, Array]:
-        inside, below = (s > low) & (s < high), value <= 0
-        upper, lower = inside & below, inside & ~below
-        return (
-            jnp.where(lower, s, low),
-            jnp.where(upper, s, high),
-            jnp.where(lower, value, at_low),
-            jnp.where(upper, value, at_high),
-        )
-
-    def turn(_: Array, bracket: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        low, high, at_low, at_high = bracket
-        middle = (low + high) / 2
-        value = least(middle)
+        value = jnp.min(values)
         root = jnp.sqrt(value**2 - at_low * at_high)
-        better = middle + (middle - low) * value / jnp.where(root > 0, root, 1.0)
-        bracket = narrowed(middle, value, *bracket)
-        better = jnp.where(jnp.isfinite(better), better, middle)
-        return narrowed(better, least(better), *bracket)
+        better = s + (s - low) * value / jnp.where(root > 0, root, 1.0)
+        below, inside = value <= 0, (s >= low) & (s <= high)
+        upper, lower = inside & below, inside & ~below
+        low, at_low = jnp.where(lower, s, low), jnp.where(lower, value, at_low)
+        high, at_high = jnp.where(upper, s, high), jnp.where(upper, value, at_high)
+        middle = (low + high) / 2
+        good = (k % 2 == 1) & (better > low) & (better < high)
+        return jnp.where(good, better, middle), low, high, at_low, at_high, jnp.where(upper, jnp.argmax(values <= 0), met)
 
-    dtype = jnp.result_type(moment_at(jnp.zeros(())).y)
-    zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
-    _, high, _, _ = jax.lax.fori_loop(0, TURNS, turn, (zero, one, least(zero), least(one)))
-    values = values_of(rules, moment_at(high))
-    assert values is not None
-    return jnp.argmax(values <= 0), high
+    zero = jnp.zeros((), at_end.dtype)
+    at_end = jax.lax.stop_gradient(at_end)
+    begin = (zero, zero, jnp.ones_like(zero), jnp.ones_like(zero), jnp.min(at_end), jnp.argmax(at_end <= 0))
+    _, _, high, _, _, met = jax.lax.fori_loop(0, EVALUATIONS, turn, begin)
+    return met, high
 
 
 class Placed(NamedTuple):
@@ -123,6 +116,7 @@ def placed(
     velocity: Float[Array, " param"],
     tolerance: Float[Array, " param"],
     tries: Int[Array, ""],
+    size: Float[Array, ""],
 ) -> Placed:
     """Newton's correction at the end of a step that was meant to end at the zero of a rule.
 
@@ -134,6 +128,7 @@ def placed(
         velocity: the field there.
         tolerance: of each parameter.
         tries: how often the step was repeated.
+        size: its length.
 
     Returns:
         The zero.
@@ -145,17 +140,26 @@ def placed(
         assert values is not None
         return values[aim]
 
-    found, slope = jax.jvp(value, (zero,), (jnp.ones_like(zero),))
-    slope = jax.lax.stop_gradient(slope)
+    found, slope = _with_slope(value, zero, jnp.cbrt(jnp.finfo(y.dtype).eps) * size)
     falls = slope < 0
     shift = jnp.where(falls, -found / jnp.where(falls, slope, 1.0), 0.0)
     still = jax.lax.stop_gradient(shift)
-    size = jnp.sqrt(jnp.mean((still * along / tolerance) ** 2))
-    near = (size <= NEAR) & (falls | (found == 0))
+    moves = jnp.sqrt(jnp.mean((still * along / tolerance) ** 2))
+    near = (moves <= NEAR) & (falls | (found == 0))
     shift = jnp.where(near, shift, 0.0)
     y = y + shift * along
     moment = moment_of(shift, y)
     return Placed(near | ((found <= 0) & (tries >= TRIES)), shift, y, moment.velocity(), moment.loss)
+
+
+def _with_slope(function: Callable[[Array], Array], at: Array, step: Array) -> tuple[Array, Array]:
+    """A function's value and its slope, the slope without derivatives."""
+    try:
+        found, slope = jax.jvp(function, (at,), (jnp.ones_like(at),))
+    except (TypeError, ValueError, NotImplementedError):  # it calls what JAX cannot differentiate, such as a callback
+        step = jax.lax.stop_gradient(step)
+        found, slope = function(at), (function(at + step) - function(at - step)) / (2 * step)
+    return found, jax.lax.stop_gradient(slope)
 
 
 def asks_for_stillness(rules: Sequence[AbstractStopRule]) -> bool:
@@ -240,6 +244,7 @@ def verdict(
     dense: Callable[[Array], tuple[Array, Array]],
     step: tuple[Bool[Array, ""], Bool[Array, ""], Float[Array, ""]],
     tolerance: Float[Array, " param"],
+    known: bool,
     reversible: bool,
 ) -> Verdict:
     """Whether a step passed the zero of a rule, or ends at the one that it was meant to end at.
@@ -252,6 +257,7 @@ def verdict(
         dense: the time and the parameters at a fraction of the step.
         step: whether it is accepted, whether it is accepted and as long as it was meant to be, and how long it is.
         tolerance: of each parameter.
+        known: whether the velocity at the end of the step costs nothing.
         reversible: whether reverse-mode derivatives are wanted.
 
     Returns:
@@ -289,9 +295,10 @@ def verdict(
             jnp.maximum(stops.aim, 0),
             lambda after, y: counted(start + after.astype(start.dtype), y),
             y,
-            counted(start, y).velocity(),
+            moment.velocity() if known else counted(start, y).velocity(),
             tolerance,
             stops.tries,
+            size,
         )
         return found, none + asked
 
@@ -301,8 +308,8 @@ def verdict(
     def look(true: Array) -> tuple[Array, Array, Array]:
         nonlocal asked
         asked = 0
-        met, reach = located(rules, lambda s: counted(*dense(jnp.where(true, s, jnp.nan))))
-        return met.astype(none.dtype), jax.lax.stop_gradient(reach), none + asked * (2 * TURNS + 3) // 4
+        met, reach = located(rules, lambda s: counted(*dense(jnp.where(true, s, jnp.nan))), values)
+        return met.astype(none.dtype), jax.lax.stop_gradient(reach), none + asked * EVALUATIONS
 
     met, reach, more = where_it_happens(again, look, (none, zero, none), reversible)
     remembered = Stops(

@@ -104,7 +104,7 @@ def test_the_step_that_reaches_the_end_is_the_end():
 def test_every_outcome_has_a_sentence():
     for outcome in Outcome:
         assert outcome.message.endswith(".")
-    assert len({outcome.message for outcome in Outcome}) == len(Outcome) == 9
+    assert len({outcome.message for outcome in Outcome}) == len(Outcome) == 12
     assert set(FORMULAS) >= {"square", "cube", "growth", "sign", "inverse"}
 
 
