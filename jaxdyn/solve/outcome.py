@@ -6,7 +6,7 @@ from enum import IntEnum
 class Outcome(IntEnum):
     """The fate of a lane; stored with every lane, never raised.
 
-    `running` is a lane that was paused and can go on.
+    `running` is a lane that was paused and can go on. `saddle` comes with the index in `certificate.saddle_index`.
     """
 
     running = 0

@@ -70,12 +70,13 @@ def solve(
         flow: what to integrate.
         start: the parameters; or an earlier solution with the same solver, to go on from where it stands.
         t1: end time, in the unit of the loss's convention; infinity for the flow's limit, whose error `sol.certificate.accumulated_error`
-            estimates: the flow is followed until what is left of it is linear.
+            estimates: the flow is followed until what is left of it is linear. A saddle point is no limit, see `Outcome.saddle`.
         t0: start time; ignored when going on.
         record: a number of times (log-spaced), the times themselves, or "steps" for every accepted step.
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states; `start` is where this call
             starts, also when going on.
-        stop: rules that end the lane before t1.
+        stop: rules that end the lane before t1, checked at the start and after every step. Those that are the zero of a number are
+            located inside the step, see `AbstractStopRule`.
         solver: any diffrax solver. By default Tsit5; where it would take too long for a flow that is a loss of outputs, and for its
             limit, KernelExponential, which begins anew. Under `jit` and other transformations it is Tsit5 whatever comes.
         controller: any diffrax step-size controller; PI control with rtol and atol by default.

@@ -60,7 +60,8 @@ def wrapped():
     data = jd.data.sinusoid(4)
     two = jd.flows.GradientFlow(jd.models.TwoLayer(3), jd.losses.square, data)
     deep = jd.flows.GradientFlow(jd.models.MLP((3, 2)), jd.losses.square, data)
-    return {"TwoLayer": two, "MLP": deep, "Clock": jd.flows.Clock(two, jd.flows.arc_length), "Descent": jd.flows.StochasticDescent(two, 0.1)}
+    clock = jd.flows.Clock(two, jd.flows.arc_length)
+    return {"TwoLayer": two, "MLP": deep, "Clock": clock, "Descent": jd.flows.StochasticDescent(two, 0.1)}
 
 
 @pytest.mark.parametrize("name", list(wrapped()))
