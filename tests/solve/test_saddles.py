@@ -17,6 +17,7 @@ def tiny(activation, scale):
     return jd.flows.GradientFlow(jd.models.TwoLayer(10, activation=activation, init_scale=scale), jd.losses.square, jd.data.sinusoid(6))
 
 
+@pytest.mark.ci_slow
 def test_a_network_with_a_tiny_start_goes_on_to_a_minimum():
     """A long run of an explicit solver with tight tolerances ends at the same minimum, to the loss of digits of the escape."""
     flow = tiny("tanh", 1e-8)
