@@ -114,7 +114,8 @@ def test_a_gradient_norm_beneath_the_error_of_the_solver_is_said(threshold, outc
     )
     assert sol.fate.name == outcome
     assert float(sol.t) < 100.0
-    np.testing.assert_allclose(sol.params, 1.0, atol=1e-7)
+    # the deviation is at most the gradient norm over the smallest rate, which is 1
+    np.testing.assert_allclose(sol.params, 1.0, atol=max(threshold, 1e-7))
 
 
 def test_slow_decay_is_no_error_of_the_solver():
