@@ -155,3 +155,7 @@ class CorrelationFlow(AbstractFlow):
     def conserved(self, y: Params) -> Float[Array, " quantity"] | None:
         """What the flow keeps constant; on the sphere None, where only a balanced start stays what it was."""
         return None if self.sphere else self.inner.conserved(y)
+
+    def conserved_terms(self, y: Params) -> Any:
+        """The terms of these quantities; None where there are none."""
+        return None if self.sphere else self.inner.conserved_terms(y)

@@ -342,6 +342,20 @@ class GradientFlow(AbstractFlow):
         Returns:
             What the model declares, or None.
         """
-        own = getattr(self.model, "conserved", None)
+        return self._if_plain("conserved", y)
+
+    def conserved_terms(self, y: Params) -> Any:
+        """The terms of which each conserved quantity is a sum or a difference; None where nothing is known to be conserved.
+
+        Args:
+            y: the parameters.
+
+        Returns:
+            What the model declares, or None.
+        """
+        return self._if_plain("conserved_terms", y)
+
+    def _if_plain(self, name: str, y: Params) -> Any:
+        own = getattr(self.model, name, None)
         plain = self.time_scales is None and self.weight_decay is None and self.norm_barrier is None and not self.frozen
         return own(y) if own is not None and plain else None

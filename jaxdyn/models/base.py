@@ -19,7 +19,8 @@ class AbstractModel(eqx.Module):
     static. A model may offer more, which the floors above look for by protocol and never by class:
 
     - `trainable(params)`: a pytree of Python bools, False for the leaves that the flow leaves alone;
-    - `conserved(params)`: quantities that every gradient flow of the output conserves, or None;
+    - `conserved(params)`: quantities that every gradient flow of the output conserves, or None; `conserved_terms(params)`: the
+      terms of which each is a sum or a difference, a sequence of arrays shaped like it;
     - `slopes`: the (negative, positive) slopes of a gated model, or None where the model is not gated; where they are
       given, `preactivations(params, x, gates)` and `apply(params, x, gates)` exist, and the gates look like the
       pre-activations;

@@ -163,13 +163,25 @@ class MLP(AbstractModel):
             One number a hidden neuron, layer after layer; None if the activation is not homogeneous or there is no
             hidden layer.
         """
+        terms = self.conserved_terms(params)
+        return None if terms is None else terms[0] - terms[1]
+
+    def conserved_terms(self, params: MLPParams) -> tuple[Float[Array, " hidden"], Float[Array, " hidden"]] | None:
+        """The two terms of which `conserved` is the difference: p |out|^2 and |in|^2.
+
+        Args:
+            params: the network's params.
+
+        Returns:
+            One number a hidden neuron each; None where `conserved` is None.
+        """
         if self.activation.degree is None or not self.widths:
             return None
-        balances = []
+        outer, inner = [], []
         for layer, following in zip(params[:-1], params[1:], strict=True):
-            inner = jnp.sum(layer["w"] ** 2, axis=1) + (layer["b"] ** 2 if self.bias else 0.0)
-            balances.append(self.activation.degree * jnp.sum(following["w"] ** 2, axis=0) - inner)
-        return jnp.concatenate(balances)
+            inner.append(jnp.sum(layer["w"] ** 2, axis=1) + (layer["b"] ** 2 if self.bias else 0.0))
+            outer.append(self.activation.degree * jnp.sum(following["w"] ** 2, axis=0))
+        return jnp.concatenate(outer), jnp.concatenate(inner)
 
     def trainable(self, params: MLPParams) -> list[dict[str, bool]]:
         """Which leaves train: all of them.

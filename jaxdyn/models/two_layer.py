@@ -255,10 +255,22 @@ class TwoLayer(AbstractModel):
         Returns:
             One number a neuron; None if the activation is not homogeneous or some of the weights are not trained.
         """
+        terms = self.conserved_terms(params)
+        return None if terms is None else terms[0] - terms[1]
+
+    def conserved_terms(self, params: TwoLayerParams) -> tuple[Float[Array, " hidden"], Float[Array, " hidden"]] | None:
+        """The two terms of which `conserved` is the difference: p c_i^2 and |w_i|^2.
+
+        Args:
+            params: the network's params.
+
+        Returns:
+            One number a neuron each; None where `conserved` is None.
+        """
         if self.activation.degree is None or not set(params) <= set(self.trains):
             return None
         inner = jnp.sum(params["a"] ** 2, axis=1) + (params["b"] ** 2 if self.bias else 0.0)
-        return self.activation.degree * params["c"] ** 2 - inner
+        return self.activation.degree * params["c"] ** 2, inner
 
     def trainable(self, params: TwoLayerParams) -> dict[str, bool]:
         """Which leaves train.

@@ -114,6 +114,18 @@ class Centred(AbstractModel):
         own = getattr(self.model, "conserved", None)
         return None if own is None else own(params["now"])
 
+    def conserved_terms(self, params: Params) -> Any:
+        """The terms of these quantities.
+
+        Args:
+            params: the pair of params.
+
+        Returns:
+            What the wrapped model returns; None if it declares nothing.
+        """
+        own = getattr(self.model, "conserved_terms", None)
+        return None if own is None else own(params["now"])
+
     def trainable(self, params: Params) -> Params:
         """Which leaves train: those of `"now"` that the wrapped model trains, none of `"start"`.
 

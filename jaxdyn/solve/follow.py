@@ -55,6 +55,11 @@ def follow(lane: Lane, state: LaneState, ts: Float[Array, " time"] | None, capac
 
     else:
         times = ts
+        if lane.settings.rules:  # one that is met at the start takes no step, which would record it
+            ended = ~is_running((state,)) & (state.outcome != int(Outcome.not_finite_at_start))
+            here = ended & (ts <= state.t)
+            buffer = jnp.where(here[:, None], state.y, buffer)
+            state = _recorded(state, state.next_record + jnp.sum(here))
 
         def body(carry: Followed) -> Followed:
             state, buffer, times = carry

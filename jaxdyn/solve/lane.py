@@ -2,7 +2,7 @@
 
 A lane's state is a pytree of arrays with everything that the next step depends on, so a lane can be paused, saved and
 continued to the same bits. Time is kept in two parts and the solver works in the step's own local time; so float32 time does
-not stall, and a step may be far shorter than the spacing of floating numbers at `t`.
+not stall: a step may be as short as `SMALLEST_STEP` times `t`, which is below the spacing of float32 numbers at `t`.
 """
 
 from functools import cache
@@ -19,6 +19,7 @@ from .._platform import default_rtol
 from .._types import Params, as_strong
 from .branch import where_it_happens
 from .chebyshev import RungeKuttaChebyshev
+from .conserved import conserved_of, largest_terms, sizes_at_start
 from .descent import Descent, DescentTerm, offers_steps
 from .explicit import explicit_step
 from .exponential import (
@@ -34,17 +35,18 @@ from .exponential import (
 )
 from .first_step import first_step
 from .kinks import KinkState, Passage, Step, SwitchState
-from .limit import EVERY, STILL, ending
+from .limit import EVERY, STILL, Ending, ending
 from .metric import root_of_mobility
 from .outcome import Outcome
-from .rules import Moment
-from .state import Certificate, LaneState, Settings, Stretch
+from .rules import Moment, Pace
+from .state import Certificate, LaneState, Settings, Stillness, Stops, Stretch
+from .stopping import Verdict, asks_for_stillness, first_met, values_of, verdict
 from .treatment import innermost, is_shift_invariant, treatment
 
 MAX_REJECTIONS = 30
 """Rejections in a row after which a step counts as too small: each divides the step by up to 5."""
 SMALLEST_STEP = 1e-13
-"""A step shorter than this times the time leads nowhere; float32 time in two parts still resolves it."""
+"""A lane whose step is no longer than this times the time ends; float32 time in two parts resolves such steps, and so does float64 time."""
 GROWTH = 1e3
 """A step that collapses after the norm grew by this factor is a blow-up."""
 FAST = 1e10
@@ -128,10 +130,10 @@ class Lane:
             return stiff_part(self.flow, self.unravel, y, gates, self._field(jnp.zeros((), self.dtype), y, args), project)
         return linear_part(self.flow, self.unravel, y, gates, project)
 
-    def _conserved(self, y: Array) -> Array:
-        conserved = getattr(self.flow, "conserved", None)
-        quantities = None if conserved is None else conserved(self.unravel(y))
-        return jnp.zeros(0, self.dtype) if quantities is None else ravel_pytree(quantities)[0].astype(self.dtype)
+    def _conserved(self, y: Array) -> tuple[Array, Array]:
+        """The conserved quantities and the largest of their terms."""
+        params = self.unravel(y)
+        return conserved_of(self.flow, params, self.dtype), largest_terms(self.flow, params, self.dtype)
 
     def start(
         self,
@@ -188,7 +190,7 @@ class Lane:
             solver_state = (jnp.zeros_like(solver_state[0]), velocity)
         finite = jnp.isfinite(loss) & jnp.all(jnp.isfinite(y)) & jnp.all(jnp.isfinite(velocity))
         norm = jnp.linalg.norm(still)
-        conserved = self._conserved(still)
+        conserved, terms = self._conserved(still)
         unlocated = _count(-1 if self.ignores_kinks else 0)
         ambiguous = unlocated
         if self.kinks is not None:
@@ -204,10 +206,11 @@ class Lane:
             made_jump=jnp.asarray(False),
             rejections=_count(0),
             conserved=conserved,
+            resolvable=sizes_at_start(conserved, terms),
             norm_start=norm,
             norm=norm,
             atol_factor=atol_factor,
-            marks=jnp.stack([t0, t0]),
+            pace=Pace(t0, _count(0), t0, t0),
             next_record=_count(0),
             outcome=jnp.where(finite, _count(Outcome.running), _count(Outcome.not_finite_at_start)),
             certificate=Certificate(
@@ -218,6 +221,8 @@ class Lane:
                 loss_end=loss,
                 largest_loss_increase=zero,
                 conserved_drift=jnp.where(conserved.size > 0, zero, jnp.nan),
+                unresolved_since=jnp.full_like(t0, jnp.inf if terms.size else jnp.nan),
+                saddle_index=_count(-1),
                 largest_norm=norm,
                 accumulated_error=zero,
                 num_kinks=unlocated,
@@ -229,17 +234,46 @@ class Lane:
             ),
             kinks=kinks,
         )
-        if before is None:
-            return state
-        old, spent = before.certificate, state.certificate.num_field_evaluations
-        countable = (old.num_field_evaluations >= 0) & (spent >= 0)
-        certificate = eqx.tree_at(
-            lambda c: (c.num_field_evaluations, c.projected_steps),
-            old,
-            (jnp.where(countable, old.num_field_evaluations + spent, -1), state.certificate.projected_steps),
+        if before is not None:
+            old, spent = before.certificate, state.certificate.num_field_evaluations
+            countable = (old.num_field_evaluations >= 0) & (spent >= 0)
+            certificate = eqx.tree_at(
+                lambda c: (c.num_field_evaluations, c.projected_steps),
+                old,
+                (jnp.where(countable, old.num_field_evaluations + spent, -1), state.certificate.projected_steps),
+            )
+            pace = state.pace._replace(num_steps=old.num_accepted_steps + old.num_rejected_steps)
+            kept = (before.t_low, before.conserved, before.resolvable, before.norm_start, certificate, pace)
+            state = eqx.tree_at(lambda s: (s.t_low, s.conserved, s.resolvable, s.norm_start, s.certificate, s.pace), state, kept)
+        return self.checked(state, velocity)
+
+    def checked(self, state: LaneState, velocity: Array | None = None) -> LaneState:
+        """The state with its stop rules checked where it stands, before the first step.
+
+        Args:
+            state: where the lane stands.
+            velocity: the field there, if it is at hand.
+
+        Returns:
+            The state, its outcome that of the first rule that is met.
+        """
+        settings = self.settings
+        if not settings.rules:
+            return eqx.tree_at(lambda s: s.stops, state, None, is_leaf=lambda leaf: leaf is None)
+        t, hold, old = state.t, None if self.kinks is None else self.kinks.hold(state.kinks), state.certificate
+        nan = jnp.asarray(jnp.nan, self.dtype)
+        moving = cache(lambda: self._field(jnp.zeros((), self.dtype), state.y, (t, hold)) if velocity is None else velocity)
+        steps = old.num_accepted_steps + old.num_rejected_steps
+        params = self.unravel(state.y)
+        moment = Moment(
+            self.flow, t, settings.t1, params, state.y, old.loss_end, state.step_size, steps, old.num_kinks, moving, nan, state.pace
         )
-        kept = (before.t_low, before.conserved, before.norm_start, certificate)
-        return eqx.tree_at(lambda s: (s.t_low, s.conserved, s.norm_start, s.certificate), state, kept)
+        outcome = first_met(settings.rules, moment, state.outcome, state.outcome == int(Outcome.running))
+        stillness = None
+        if asks_for_stillness(settings.rules):
+            stillness = jax.lax.stop_gradient(Stillness(jnp.linalg.norm(moving()), t, state.y, _count(0)))
+        stops = Stops(_count(-1), _count(0), state.step_size, stillness)
+        return eqx.tree_at(lambda s: (s.outcome, s.stops), state, (outcome, stops), is_leaf=lambda leaf: leaf is None)
 
     def _atol_factor(self, params: Params) -> Array:
         """The largest absolute entry of what moves of the start, at most 1; 1 where that is 0, and where no tolerance follows the start."""
@@ -279,9 +313,10 @@ class Lane:
         made_jump = False if invariant else state.made_jump
         hold = None if self.kinks is None or state.kinks is None else self.kinks.hold(state.kinks)
         y1, y_error, dense, solver_state, result = self._advance(h, state, hold, made_jump)
+        solved = dfx.is_okay(result)
         if y_error is not None:
             y_error = jnp.where(self._is_lost(h, state, y1, hold), jnp.inf, y_error)
-        finite = jnp.all(jnp.isfinite(y1)) & dfx.is_okay(result)
+        finite = jnp.all(jnp.isfinite(y1)) & solved
         # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
             origin,
@@ -314,19 +349,43 @@ class Lane:
             t, t_low = next_t0, jnp.zeros_like(t_low)
         t, t_low = jnp.where(clipped, settings.t1, t), jnp.where(clipped, 0.0, t_low)
         error = jnp.full_like(zero, jnp.nan) if y_error is None else jnp.linalg.norm(jax.lax.stop_gradient(y_error))
+        old, loss = state.certificate, jnp.asarray(self.flow.loss(self.unravel(y1)), self.dtype)
+        steps = old.num_accepted_steps + old.num_rejected_steps + running
+        num_kinks = old.num_kinks + (0 if passage is None else passage.num_kinks)
+        velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, jnp.asarray(t)))
+        stiffness = jnp.max(dense["part"].decays()) if isinstance(settings.solver, KernelExponential) else jnp.full_like(zero, jnp.nan)
+        about = (next_size, steps, num_kinks, velocity, stiffness, state.pace)
+        moment = Moment(self.flow, t, settings.t1, self.unravel(y1), y1, loss, *about)
+        stop = None
+        if settings.rules and not self.descends:
+            assert state.stops is not None
+            stop = self._stop(state, moment, full, h, dense, passage, kinks, accepted)
+            accepted &= ~stop.again
+            part = stop.again | (accepted & (state.stops.aim >= 0) & (h < state.stops.size))
+            left = state.stops.size if invariant else state.stops.size - h
+            next_size = jnp.where(stop.again, stop.reach * h, jnp.where(part, left, next_size))
+            controller_state = jax.tree.map(lambda a, b: jnp.where(part, a, b), state.controller_state, as_strong(controller_state))
+            y1, loss = jnp.where(stop.ends, stop.placed.y, y1), jnp.where(stop.ends, stop.placed.loss, loss)
+            shifted = _two_sum(t, t_low + stop.placed.shift.astype(self.time_dtype))
+            t, t_low = (jnp.where(stop.ends, a, b) for a, b in zip(shifted, (t, t_low), strict=True))
+            if self.knows_velocity:
+                solver_state = (solver_state[0], jnp.where(stop.ends, stop.placed.velocity, solver_state[1]))
+        before_limit, saddle_index = t, _count(-1)
         if settings.limit_after is not None:
             moved = jnp.sqrt(jnp.mean((jax.lax.stop_gradient(y1 - state.y) / self._tolerance(state.atol_factor, state.y, y1)) ** 2))
             turn = (state.certificate.num_accepted_steps + 1) % EVERY == 0
             looks = accepted & (t >= settings.limit_after) & (moved <= STILL) & turn
-            clipped, y1, amiss = self._end(looks, t, y1, None if passage is None else kinks, state.atol_factor)
+            if stop is not None:
+                looks = (looks | stop.stuck) & ~stop.ends
+            here = moment._replace(t=t, params=self.unravel(y1), y=y1, loss=loss)
+            limit, loss = self._end(looks, here, None if passage is None else kinks, stop, state.atol_factor)
+            clipped, y1, saddle_index, amiss = limit.reached, limit.y, limit.index, limit.error
             t, t_low = jnp.where(clipped, jnp.inf, t), jnp.where(clipped, 0.0, t_low)
             error += amiss
-        params = self.unravel(y1)
-        loss = jnp.asarray(self.flow.loss(params), self.dtype)
         still = jax.lax.stop_gradient(y1)
-        norm, conserved = jnp.linalg.norm(still), self._conserved(still)
+        norm, (conserved, terms) = jnp.linalg.norm(still), self._conserved(still)
         drift = jnp.max(jnp.abs(conserved - state.conserved)) if conserved.size else jnp.asarray(jnp.nan, self.dtype)
-        old = state.certificate
+        lost = accepted & jnp.any(state.resolvable < jnp.finfo(self.dtype).eps * terms)
         certificate = Certificate(
             num_accepted_steps=old.num_accepted_steps + accepted,
             num_rejected_steps=old.num_rejected_steps + (running & ~accepted),
@@ -336,38 +395,44 @@ class Lane:
                 accepted, jnp.maximum(old.largest_loss_increase, loss - old.loss_end), old.largest_loss_increase
             ),
             conserved_drift=jnp.where(accepted, jnp.maximum(old.conserved_drift, drift), old.conserved_drift),
+            unresolved_since=jnp.where(lost, jnp.minimum(old.unresolved_since, before_limit), old.unresolved_since),
+            saddle_index=jnp.where(accepted & (saddle_index >= 0), saddle_index, old.saddle_index),
             largest_norm=jnp.where(accepted, jnp.maximum(old.largest_norm, norm), old.largest_norm),
             accumulated_error=old.accumulated_error + jnp.where(accepted, error, 0.0),
             projected_steps=old.projected_steps,
             **self._count_kinks(state, passage, h, accepted, running),
         )
-        rejections = jnp.where(accepted, 0, state.rejections + 1)
+        again = jnp.asarray(False) if stop is None else stop.again
+        rejections = jnp.where(accepted, 0, state.rejections + ~again)
 
         # the fate, the later where() the stronger
         grown = old.largest_norm > GROWTH * (1 + state.norm_start)
         grown |= (state.norm > 1 + state.norm_start) & ((norm - state.norm) * jnp.abs(state.t) > FAST * h * state.norm)
         tiny = (next_size.astype(self.time_dtype) <= SMALLEST_STEP * jnp.abs(state.t)) | (rejections >= MAX_REJECTIONS)
-        steps = certificate.num_accepted_steps + certificate.num_rejected_steps
-        fate = jnp.where(steps >= settings.max_steps, _count(Outcome.max_steps), _count(Outcome.running))
-        collapse = jnp.where(grown | ~finite, int(Outcome.diverged), int(Outcome.step_too_small))
+        tiny &= ~again
+        fate = jnp.where((steps >= settings.max_steps) & ~again, _count(Outcome.max_steps), _count(Outcome.running))
+        collapse = jnp.where(grown | ~finite & solved, int(Outcome.diverged), int(Outcome.step_too_small))
+        collapse = jnp.where(~grown & ~solved, int(Outcome.root_find_failed), collapse)
         fate = jnp.where(tiny & ~(accepted & (clipped | beyond)), collapse, fate)
-        stiffness = jnp.max(dense["part"].decays()) if isinstance(settings.solver, KernelExponential) else jnp.full_like(zero, jnp.nan)
-        velocity = cache(lambda: passage.velocity if passage is not None else self._velocity(solver_state, y1, t))
-        moment = Moment(
-            self.flow, t, settings.t1, params, y1, loss, next_size, steps, certificate.num_kinks, velocity, stiffness, state.marks
-        )
-        marks = state.marks
+        pace = state.pace
         if settings.gives_up is not None:
-            noted = running & settings.gives_up.is_marked(steps)
-            marks = jnp.where(noted, jnp.stack([marks[1], jnp.where(accepted, t, state.t)]), marks)
+            noted = running & settings.gives_up.is_marked(steps - pace.num_steps)
+            now = pace._replace(quarter=pace.half, half=jnp.where(accepted, t, state.t))
+            pace = jax.tree.map(lambda new, old: jnp.where(noted, new, old), now, pace)
             gives_up, projected = settings.gives_up(moment, old.projected_steps)
             fate = jnp.where(gives_up, int(Outcome.too_stiff), fate)
-        for rule in reversed(settings.rules):
-            fate = jnp.where(accepted & rule(moment), int(rule.outcome), fate)
+        fate = first_met(settings.rules, moment, fate, accepted)
         asked = bool(velocity.cache_info().currsize) and not self.knows_velocity and passage is None
+        if stop is not None:
+            fate = jnp.where(stop.stuck & (fate == int(Outcome.running)), int(Outcome.tolerance_reached), fate)
         fate = jnp.where(accepted & (clipped | beyond), int(Outcome.t1_reached), fate)
+        fate = jnp.where(accepted & (saddle_index > 0), int(Outcome.saddle), fate)
+        if stop is not None:
+            ends = jnp.asarray([int(rule.outcome) for rule in settings.rules])[stop.met]
+            fate = jnp.where(stop.ends, ends, fate)
         outside = ~(norm <= settings.norm_bound * (1 + state.norm_start)) | ~jnp.isfinite(loss)
-        fate = jnp.where((accepted & outside) | (keep & ~finite), int(Outcome.diverged), fate)
+        fate = jnp.where((accepted & outside) | (keep & ~finite & solved), int(Outcome.diverged), fate)
+        fate = jnp.where(keep & ~solved, int(Outcome.root_find_failed), fate)
         if settings.gives_up is not None:
             projected = jnp.where(fate == int(Outcome.too_stiff), projected.astype(self.dtype), old.projected_steps)
             certificate = eqx.tree_at(lambda c: c.projected_steps, certificate, jax.lax.stop_gradient(projected))
@@ -388,15 +453,20 @@ class Lane:
             made_jump=taken(jnp.asarray(jump), state.made_jump),
             rejections=tried(rejections, state.rejections),
             conserved=state.conserved,
+            resolvable=state.resolvable,
             norm_start=state.norm_start,
             norm=taken(norm, state.norm),
             atol_factor=state.atol_factor,
-            marks=marks,
+            pace=pace,
             next_record=state.next_record,
             outcome=tried(fate, state.outcome),
             certificate=certificate,
             kinks=taken(kinks, state.kinks),
+            stops=state.stops if stop is None else tried(stop.stops, state.stops),
         )
+        if stop is not None and self.step_evaluations > 0:
+            evaluations = after.certificate.num_field_evaluations + stop.evaluations
+            after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
         if asked and self.step_evaluations > 0:
             evaluations = after.certificate.num_field_evaluations + running
             after = eqx.tree_at(lambda s: s.certificate.num_field_evaluations, after, evaluations)
@@ -416,23 +486,72 @@ class Lane:
         step = Step(h, state.y, first, y1, last, lambda s: self._point(h, dense, s), state.rejections)
         return self.kinks.passage(state.t, state.kinks, step, tolerance, active)
 
-    def _end(self, looks: Array, t: Array, y: Array, kinks: Any, atol_factor: Array) -> tuple[Array, Array, Array]:
-        """Where it is to be looked, whether what is left is linear; then the limit, and how far off it may be."""
-        hold = None if kinks is None else self.kinks.hold(kinks)
-        scale = root_of_mobility(self.flow, self.unravel(y))
+    def _stop(
+        self,
+        state: LaneState,
+        moment: Moment,
+        full: Array,
+        h: Array,
+        dense: PyTree,
+        passage: Passage | None,
+        kinks: KinkState | SwitchState | None,
+        accepted: Array,
+    ) -> Verdict:
+        """What the stop rules make of a step of length h, which the solver's dense output, of length full, covers."""
+        hold = None if self.kinks is None or kinks is None else self.kinks.hold(kinks)
 
-        def look(true: Array) -> tuple[Array, Array, Array]:
+        def at(t: Array, y: Array) -> Moment:
+            params = self.unravel(y)
+            loss = jnp.asarray(self.flow.loss(params), self.dtype)
+            velocity = cache(lambda: self._field(jnp.zeros((), self.dtype), y, (t, hold)))
+            return moment._replace(t=t, params=params, y=y, loss=loss, velocity=velocity)
+
+        def curve(s: Array) -> tuple[Array, Array]:
+            since = s * h / full
+            y = self._point(full, dense, since)
+            if passage is not None and self.kinks is not None:
+                y = self.kinks.shifted(y, since, passage.shift)
+            return state.t + (state.t_low + (s * h).astype(self.time_dtype)), y
+
+        whole = accepted if passage is None else accepted & (passage.shift.fraction == 1)
+        tolerance, step = self._tolerance(state.atol_factor, state.y, moment.y), (accepted, whole, h)
+        known = self.knows_velocity or passage is not None
+        reversible = self.settings.checkpoints is not None
+        assert state.stops is not None
+        return verdict(self.settings.rules, state.stops, moment, at, curve, step, tolerance, known, reversible)
+
+    def _end(self, looks: Array, moment: Moment, kinks: Any, stop: Verdict | None, atol_factor: Array) -> tuple[Ending, Array]:
+        """Where it is to be looked, whether what is left is linear; then the limit, and the loss there."""
+        hold, y, t = None if kinks is None else self.kinks.hold(kinks), moment.y, moment.t
+        scale, reversible = root_of_mobility(self.flow, moment.params), self.settings.checkpoints is not None
+
+        def look(true: Array) -> tuple[Ending, Array]:
             here = jnp.where(true, y, jnp.nan)  # or it would be looked before every turn of the loop, taken or not
-            return ending(
+            found = ending(
                 lambda v: self._field(jnp.zeros((), self.dtype), v, (t, hold)),
+                (lambda v: v) if hold is None else lambda v: self.kinks.project(v, here, hold),
                 here,
                 t.astype(self.dtype),
                 scale,
                 self._tolerance(atol_factor, here, here),
+                lambda happens, function, otherwise: where_it_happens(happens, function, otherwise, reversible),
             )
+            params = self.unravel(found.y)
+            loss = jnp.asarray(self.flow.loss(params), self.dtype)
+            if stop is None:
+                return found, loss
+            # a rule that is met in the limit is met on the way there, which is then followed, unless the velocity is error
+            velocity = cache(lambda: self._field(jnp.zeros((), self.dtype), found.y, (t, hold)))
+            there = moment._replace(t=jnp.full_like(t, jnp.inf), params=params, y=found.y, loss=loss, velocity=velocity)
+            values = values_of(self.settings.rules, there)
+            if values is None:
+                return found, loss
+            before = jnp.any(values < 0) & ~stop.stuck
+            kept = Ending(jnp.asarray(False), here, jnp.zeros((), self.dtype), _count(-1))
+            return jax.tree.map(lambda a, b: jnp.where(before, a, b), (kept, moment.loss), (found, loss))
 
-        nothing = (jnp.asarray(False), y, jnp.zeros((), self.dtype))
-        return where_it_happens(looks, look, nothing, self.settings.checkpoints is not None)
+        nothing = (Ending(jnp.asarray(False), y, jnp.zeros((), self.dtype), _count(-1)), moment.loss)
+        return where_it_happens(looks, look, nothing, reversible)
 
     def _tolerance(self, atol_factor: Array, y0: Array, y1: Array) -> Array:
         """What the controller allows each parameter; a default where it does not say."""

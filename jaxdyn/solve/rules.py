@@ -1,4 +1,4 @@
-"""When to stop before the end time: rules looked at after every accepted step."""
+"""When to stop before the end time: conditions on the state, most of them the zero of a number."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -49,12 +49,25 @@ class Moment(NamedTuple):
 
 
 class AbstractStopRule(eqx.Module):
-    """A condition that ends a lane."""
+    """A condition that ends a lane.
+
+    Every rule is checked at the start, where it ends the lane before its first step, and after every accepted step. A rule with a `value`
+    is met where that falls to zero. The zero is located inside the step to the tolerance of the solver, the lane ends there, and the end
+    time and the end have the derivatives of the zero. Of several such rules the one that is met first ends the lane; of those that are
+    met at the same time the first in the order given. A value that is positive at both ends of a step does not stop the lane, even if it
+    is negative in between. A rule without a value, and every rule where the flow makes discrete steps, ends the lane after the first step
+    at whose end it is true. NaN stops no lane.
+    """
 
     @property
     @abstractmethod
     def outcome(self) -> Outcome:
         """What the lane's outcome is when the rule is met."""
+
+    def value(self, moment: Moment) -> Float[Array, ""] | None:
+        """A number that is positive until the rule is met; None for a rule that is only true or false."""
+        del moment
+        return None
 
     @abstractmethod
     def __call__(self, moment: Moment) -> Bool[Array, ""]:
@@ -62,7 +75,7 @@ class AbstractStopRule(eqx.Module):
 
 
 class LossBelow(AbstractStopRule):
-    """Stop once the flow's loss is at or below `threshold` (in the loss's own convention)."""
+    """Stop where the flow's loss falls to `threshold` (in the loss's own convention)."""
 
     threshold: Float[Array, ""] = eqx.field(converter=as_leaf)
 
@@ -71,13 +84,24 @@ class LossBelow(AbstractStopRule):
         """A loss reached is a stop, not convergence."""
         return Outcome.stopped
 
+    def value(self, moment: Moment) -> Float[Array, ""]:
+        """The loss less the threshold."""
+        return moment.loss - self.threshold
+
     def __call__(self, moment: Moment) -> Bool[Array, ""]:
         """Whether the loss is at or below the threshold."""
-        return moment.loss <= self.threshold
+        return self.value(moment) <= 0
 
 
 class GradientNormBelow(AbstractStopRule):
-    """Converged once the Euclidean norm of dy/dt over all parameters is at or below `threshold`."""
+    """Converged where the Euclidean norm of dy/dt over all parameters falls to `threshold`.
+
+    The velocity is also small near a saddle point, and at the start of a network with small weights: there the lane ends as `converged`
+    too. Ask for `t1=jax.numpy.inf` if the end has to be a minimum. The error that the solver makes at its tolerances keeps the norm from
+    falling below some level; a lane that has reached it ends as `tolerance_reached`. That is measured: over 20 steps or more the norm
+    did not fall to half, and the parameters moved by less than a tenth of what a velocity of half that norm moves them, and by no more
+    than ten times the tolerance.
+    """
 
     threshold: Float[Array, ""] = eqx.field(converter=as_leaf)
 
@@ -86,16 +110,21 @@ class GradientNormBelow(AbstractStopRule):
         """A small velocity is convergence."""
         return Outcome.converged
 
+    def value(self, moment: Moment) -> Float[Array, ""]:
+        """The velocity's norm less the threshold."""
+        return jnp.linalg.norm(moment.velocity()) - self.threshold
+
     def __call__(self, moment: Moment) -> Bool[Array, ""]:
         """Whether the velocity's norm is at or below the threshold."""
-        return jnp.linalg.norm(moment.velocity()) <= self.threshold
+        return self.value(moment) <= 0
 
 
 class SteadyDirection(AbstractStopRule):
-    r"""Converged once the direction $y/|y|$ would turn by at most `angle` radians in the time that is left.
+    r"""Converged where the direction $y/|y|$ would turn by at most `angle` radians in the time that is left.
 
     The angular speed is $|(I - \hat y \hat y^\top) \dot y| / |y|$; it is multiplied by the larger of the time left and the time gone,
-    so that the last instants before the end time do not count as steady by themselves.
+    so that the last instants before the end time do not count as steady by themselves. A start whose direction is at rest, or which does
+    not move, ends at once; y = 0 has no direction and never ends.
     """
 
     angle: Float[Array, ""] = eqx.field(converter=as_leaf)
@@ -105,25 +134,71 @@ class SteadyDirection(AbstractStopRule):
         """A direction at rest is convergence."""
         return Outcome.converged
 
+    def value(self, moment: Moment) -> Float[Array, ""]:
+        """The turn in the time left, less the angle."""
+        square = moment.y @ moment.y
+        norm = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+        unit = moment.y / norm
+        velocity = moment.velocity()
+        across = velocity - unit * (unit @ velocity)
+        size = across @ across
+        turning = jnp.where(size > 0, jnp.sqrt(jnp.where(size > 0, size, 1.0)), 0.0) / norm
+        return jnp.where(square > 0, turning * jnp.maximum(moment.t1 - moment.t, moment.t) - self.angle, jnp.inf)
+
     def __call__(self, moment: Moment) -> Bool[Array, ""]:
         """Whether the direction is at rest."""
-        norm = jnp.linalg.norm(moment.y)
-        unit = moment.y / jnp.where(norm > 0, norm, 1.0)
-        velocity = moment.velocity()
-        turning = jnp.linalg.norm(velocity - unit * (unit @ velocity)) / jnp.where(norm > 0, norm, 1.0)
-        return (norm > 0) & (turning * jnp.maximum(moment.t1 - moment.t, moment.t) <= self.angle)
+        return self.value(moment) <= 0
 
 
 class StopWhen(AbstractStopRule):
-    """Stop once the user's `condition(flow, t, params)` is true."""
+    """Stop once the user's `condition(flow, t, params)` is true, or where the user's `number(flow, t, params)` falls to zero.
 
-    condition: Callable[[Any, Array, Params], Array] = eqx.field(static=True)
+    `StopWhen(condition)` ends the lane after the first step at whose end the condition is true. `StopWhen(value=number)`, with a number
+    that is positive until the lane is to end, ends it where the number is zero, see `AbstractStopRule`.
+    """
+
+    condition: Callable[[Any, Array, Params], Array] | None = eqx.field(static=True)
+    number: Callable[[Any, Array, Params], Array] | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        condition: Callable[[Any, Array, Params], Array] | None = None,
+        *,
+        value: Callable[[Any, Array, Params], Array] | None = None,
+    ):
+        """A rule of the user's own.
+
+        Args:
+            condition: a function `(flow, t, params) -> bool`.
+            value: or a function `(flow, t, params) -> scalar` that can be differentiated; the lane ends where it is zero or negative.
+
+        Raises:
+            ValueError: neither or both are given, or what is given is no function.
+        """
+        if (condition is None) == (value is None):
+            raise ValueError("StopWhen takes a condition (flow, t, params) -> bool, or value=, a function (flow, t, params) -> scalar.")
+        if not callable(condition or value):
+            raise ValueError(f"StopWhen takes a function (flow, t, params), not {condition or value!r}.")
+        self.condition, self.number = condition, value
 
     @property
     def outcome(self) -> Outcome:
         """A user's rule is a stop."""
         return Outcome.stopped
 
+    def value(self, moment: Moment) -> Float[Array, ""] | None:
+        """The user's number; None for a condition."""
+        if self.number is None:
+            return None
+        found = jnp.asarray(self.number(moment.flow, moment.t, moment.params))
+        if found.ndim or not jnp.issubdtype(found.dtype, jnp.floating):
+            raise ValueError(f"the value of a stop rule must be one real float, not {found.dtype} of shape {found.shape}.")
+        return found
+
     def __call__(self, moment: Moment) -> Bool[Array, ""]:
-        """The user's condition."""
+        """The user's condition, or whether the user's number is zero or negative."""
+        if self.condition is None:
+            value = self.value(moment)
+            assert value is not None
+            return value <= 0
         return jnp.asarray(self.condition(moment.flow, moment.t, moment.params), bool)

@@ -63,6 +63,9 @@ class Solution(eqx.Module):
             f"  observed   {', '.join(self.observed) or 'nothing'} at {self.ts.shape[0]} times",
             f"  convention {self.convention}",
         ]
+        since = float(c.unresolved_since)
+        if np.isfinite(since):
+            lines.insert(4, f"  unresolved since t = {since:g}: a conserved quantity is below the rounding of its terms")
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike) -> None:

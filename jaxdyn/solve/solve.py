@@ -34,6 +34,8 @@ from .solution import Solution, read_solution, saved_method
 from .state import LaneState, Settings
 
 DEFAULT_MAX_RECORDED_STEPS = 4096
+NO_FURTHER = (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start, Outcome.root_find_failed)
+"""Outcomes after which a lane cannot be continued with the same solver."""
 
 
 def solve(
@@ -67,12 +69,13 @@ def solve(
         start: the parameters; or an earlier solution, to go on from where it stands: with its solver, or, where none is named, with another
             one where a first call would take that.
         t1: end time, in the unit of the loss's convention; infinity for the flow's limit, whose error `sol.certificate.accumulated_error`
-            estimates: the flow is followed until what is left of it is linear.
+            estimates: the flow is followed until what is left of it is linear. A saddle point is no limit, see `Outcome.saddle`.
         t0: start time; ignored when going on.
         record: a number of times (log-spaced), the times themselves, or "steps" for every accepted step.
         observe: functions `(flow, t, params)` or `(flow, t, params, start)`, evaluated at the recorded states; `start` is where this call
             starts, also when going on.
-        stop: rules that end the lane before t1.
+        stop: rules that end the lane before t1, checked at the start and after every step. Those that are the zero of a number are
+            located inside the step, see `AbstractStopRule`.
         solver: any diffrax solver. By default Tsit5; where that would take too long for a flow that is a loss of outputs, and for its
             limit, KernelExponential, which restarts the lane; where that fails, or turns out to be slower, Tsit5 again. Under `jit` and
             other transformations it is always Tsit5.
@@ -112,7 +115,7 @@ def solve(
         begins = start.t
         if jnp.ndim(start.outcome):
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
-        if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
+        if is_concrete(start.outcome) and int(start.outcome) in NO_FURTHER:
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
@@ -171,6 +174,7 @@ def _follow(
         state = eqx.tree_at(
             lambda s: (s.outcome, s.next_record), begin, tuple(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0))
         )
+        state = lane.checked(state)
     else:
         state = lane.start(begin, t0, key, projected)
     first = lane.unravel(state.y)
@@ -206,7 +210,7 @@ def as_solution(lane: Lane, state: LaneState, buffer: Array, times: Array, start
         ts=times,
         states=jax.vmap(lane.unravel)(buffer),
         observed=evaluate(watch, lane.flow, times, buffer, start, lane.unravel, reached),
-        state=state,
+        state=eqx.tree_at(lambda s: s.stops, state, None, is_leaf=lambda leaf: leaf is None),
         method=describe_method(lane.flow, lane.settings, start),
         convention=getattr(lane.flow, "convention", "not declared"),
     )

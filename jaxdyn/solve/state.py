@@ -93,6 +93,12 @@ class Certificate(eqx.Module):
         loss_end: and at the end.
         largest_loss_increase: between two accepted steps (an exact gradient flow has none); 0 if it never rose.
         conserved_drift: largest absolute change of any conserved quantity since the start; NaN if the flow declares none.
+        unresolved_since: the first time at which a conserved quantity was below the rounding of its terms, so that the parameters no longer
+            determine it: eps times the largest term exceeds its absolute value at the start. Infinity if that never happened, NaN if the
+            flow declares no `conserved_terms`. See `conserved.py` for quantities that are zero.
+        saddle_index: the number of negative eigenvalues of the Hessian, in the parameters that move, where a lane with t1 = inf came to
+            rest: 0 at the limit that was claimed, positive where the outcome is `saddle`; -1 if no limit was reached. Above 256
+            parameters it is a lower bound.
         largest_norm: of the parameters, Euclidean, over accepted steps.
         accumulated_error: the Euclidean norms of all steps' error estimates, summed, and with t1 = inf what the limit is off; an estimate
             of the error of the end where neighbouring solutions do not part. NaN for solvers without an estimate.
@@ -111,6 +117,8 @@ class Certificate(eqx.Module):
     loss_end: Float[Array, ""]
     largest_loss_increase: Float[Array, ""]
     conserved_drift: Float[Array, ""]
+    unresolved_since: Float[Array, ""]
+    saddle_index: Int[Array, ""]
     largest_norm: Float[Array, ""]
     accumulated_error: Float[Array, ""]
     num_kinks: Int[Array, ""]
@@ -119,6 +127,38 @@ class Certificate(eqx.Module):
     first_kink: Float[Array, ""]
     last_kink: Float[Array, ""]
     projected_steps: Float[Array, ""]
+
+
+class Stillness(eqx.Module):
+    """The step from which it is measured whether the trajectory still moves as its velocity says.
+
+    Attributes:
+        speed: the Euclidean norm of the velocity there.
+        t: the time.
+        y: the parameters.
+        steps: accepted steps since.
+    """
+
+    speed: Float[Array, ""]
+    t: Float[Array, ""]
+    y: Float[Array, " param"]
+    steps: Int[Array, ""]
+
+
+class Stops(eqx.Module):
+    """What stop rules need to know of earlier steps.
+
+    Attributes:
+        aim: the index of the rule at whose zero the next step is meant to end; -1 for an ordinary step.
+        tries: steps in a row that had to be repeated or ended beside the zero.
+        size: the length of the last step that passed a zero, from which step sizes continue.
+        stillness: see there; None where no rule asks.
+    """
+
+    aim: Int[Array, ""]
+    tries: Int[Array, ""]
+    size: Float[Array, ""]
+    stillness: Stillness | None
 
 
 class LaneState(eqx.Module):
@@ -134,6 +174,7 @@ class LaneState(eqx.Module):
         made_jump: diffrax's.
         rejections: in a row.
         conserved: conserved quantities at the start, flat (empty if there are none).
+        resolvable: the absolute values of these; infinity where they are zero, empty where the flow declares no `conserved_terms`.
         norm_start: Euclidean norm of the start.
         norm: and of y.
         atol_factor: what multiplies absolute tolerances that the caller left out: the largest absolute entry of what moves of the start, at
@@ -143,6 +184,7 @@ class LaneState(eqx.Module):
         outcome: an `Outcome`, `running` while it runs.
         certificate: see there.
         kinks: gates and slides; None where no kinks are located.
+        stops: None for a lane without stop rules, and in a solution, whose next call may have others.
     """
 
     t: Float[Array, ""]
@@ -154,6 +196,7 @@ class LaneState(eqx.Module):
     made_jump: Bool[Array, ""]
     rejections: Int[Array, ""]
     conserved: Float[Array, " quantity"]
+    resolvable: Float[Array, " quantity"]
     norm_start: Float[Array, ""]
     norm: Float[Array, ""]
     atol_factor: Float[Array, ""]
@@ -162,6 +205,7 @@ class LaneState(eqx.Module):
     outcome: Int[Array, ""]
     certificate: Certificate
     kinks: KinkState | SwitchState | None
+    stops: Stops | None = None
 
 
 class Stretch(eqx.Module):

@@ -85,6 +85,19 @@ def test_not_finite_at_start(name, start):
     assert np.isnan(sol.ts).all()
 
 
+def test_a_failed_root_find_is_no_divergence():
+    """Newton's method fails across the jump of -sign(y), at norms that do not grow; a blow-up is one under implicit solvers too."""
+    sol = fate_of("sign", solver=dfx.Kvaerno3())
+    assert sol.fate is Outcome.root_find_failed
+    np.testing.assert_allclose(sol.t, 0.5, atol=1e-3)
+    assert np.linalg.norm(sol.params["y"]) < 1.2
+    with pytest.raises(ValueError, match="root_find_failed and cannot go on"):
+        jd.solve(FormulaFlow("sign"), sol, t1=2e3, solver=dfx.Kvaerno3())
+    blow_up = fate_of("square", solver=dfx.Kvaerno3())
+    assert blow_up.fate is Outcome.diverged
+    np.testing.assert_allclose(blow_up.t, 1.0, rtol=1e-4)
+
+
 @pytest.mark.parametrize("n", [1, 7])
 def test_max_steps(n):
     sol = fate_of("clock", max_steps=n)
@@ -104,7 +117,7 @@ def test_the_step_that_reaches_the_end_is_the_end():
 def test_every_outcome_has_a_sentence():
     for outcome in Outcome:
         assert outcome.message.endswith(".")
-    assert len({outcome.message for outcome in Outcome}) == len(Outcome) == 9
+    assert len({outcome.message for outcome in Outcome}) == len(Outcome) == 12
     assert set(FORMULAS) >= {"square", "cube", "growth", "sign", "inverse"}
 
 

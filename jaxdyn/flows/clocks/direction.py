@@ -282,6 +282,12 @@ class DirectionClock(AbstractFlow):
         found = None if own is None else own(self.weights(y))
         return None if found is None else found * jnp.exp(2 * y["log_norm"])
 
+    def conserved_terms(self, y: Polar) -> Any:
+        """The terms of these quantities, at the network's own norm; None if the inner flow declares none."""
+        own = getattr(self.inner, "conserved_terms", None)
+        found = None if own is None else own(self.weights(y))
+        return None if found is None else jax.tree.map(lambda leaf: leaf * jnp.exp(2 * y["log_norm"]), found)
+
 
 def _measured_order(inner: Any) -> float:
     """The order in the parameters that move, at a random start."""

@@ -108,6 +108,11 @@ class Clock(AbstractFlow):
         own = getattr(self.inner, "conserved", None)
         return None if own is None else own(y["params"])
 
+    def conserved_terms(self, y: Clocked) -> Any:
+        """The terms of these quantities; None if the inner flow declares none."""
+        own = getattr(self.inner, "conserved_terms", None)
+        return None if own is None else own(y["params"])
+
 
 def arc_length(flow: Any, params: Params, velocity: Params) -> Float[Array, ""]:
     """The speed of the clock that shows the length of the path in parameter space: |dy/dt|."""

@@ -180,6 +180,10 @@ class PopulationFlow(AbstractFlow):
         """Balancedness p c^2 - |a|^2 - b^2 for an activation of degree p; None without one, or where not all move at one time scale."""
         return self.model.conserved(y) if self.time_scales is None and not self.frozen else None
 
+    def conserved_terms(self, y: TwoLayerParams) -> tuple[Float[Array, " hidden"], Float[Array, " hidden"]] | None:
+        """The terms of balancedness; None where it is."""
+        return self.model.conserved_terms(y) if self.time_scales is None and not self.frozen else None
+
     def _scaled(self, velocity: TwoLayerParams) -> TwoLayerParams:
         if self.time_scales is None:
             return velocity
