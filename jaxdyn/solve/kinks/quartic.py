@@ -1,4 +1,4 @@
-"""Roots of the cubic that a pre-activation follows in a step."""
+"""Roots of the polynomials that a pre-activation follows in a step."""
 
 from typing import NamedTuple
 
@@ -37,17 +37,36 @@ class Cubic(NamedTuple):
         return jnp.where(below > 0, highest, jnp.nan), jnp.where(below > 0, lowest, jnp.nan)
 
 
+class Quartic(NamedTuple):
+    """A cubic c and what the middle of the interval adds to it: c(s) + 16 bow s^2 (1 - s)^2, with the cubic's values and slopes at 0 and 1."""
+
+    cubic: Cubic
+    bow: Float[Array, "..."]
+
+    def __call__(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Its value."""
+        return self.cubic(s) + 16 * self.bow * (s * (1 - s)) ** 2
+
+    def slope(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Its derivative."""
+        return self.cubic.slope(s) + 32 * self.bow * s * (1 - s) * (1 - 2 * s)
+
+    def bend(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Its second derivative."""
+        return 2 * self.cubic.a2 + 6 * self.cubic.a3 * s + 32 * self.bow * (1 - 6 * s * (1 - s))
+
+
 def hermite(z0: Array, d0: Array, z1: Array, d1: Array) -> Cubic:
     """The cubic with these values and derivatives at 0 and 1."""
     rise = z1 - z0
     return Cubic(z0, d0, 3 * rise - 2 * d0 - d1, d0 + d1 - 2 * rise)
 
 
-def first_fall(plain: Cubic, curve: Cubic, low: Float[Array, "..."], high: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The root between low, where the cubic is positive or zero, and high, where it is negative; by Newton's method in a bracket.
+def first_fall(plain: Quartic, curve: Quartic, low: Float[Array, "..."], high: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A root between low, where the quartic is positive or zero, and high, where it is negative; by Newton's method in a bracket.
 
     Args:
-        plain: the cubic, without derivatives.
+        plain: the quartic, without derivatives.
         curve: the same with them.
         low: left end.
         high: right end.
