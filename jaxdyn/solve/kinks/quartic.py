@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-ITERATIONS = 6
+ITERATIONS = 8
 
 
 class Cubic(NamedTuple):
@@ -81,7 +81,8 @@ def first_fall(plain: Quartic, curve: Quartic, low: Float[Array, "..."], high: F
         value, slope = plain(s), plain.slope(s)
         low, high = jnp.where(value >= 0, s, low), jnp.where(value >= 0, high, s)
         step = s - value / jnp.where(slope != 0, slope, 1.0)
-        s = jnp.where((slope != 0) & (step >= low) & (step <= high), step, (low + high) / 2)
+        # where the quartic rises Newton's method leads to another root, at a start on the surface to that itself
+        s = jnp.where((slope < 0) & (step >= low) & (step <= high), step, (low + high) / 2)
     # a further step that carries the derivatives and nothing else
     slope = plain.slope(s)
     return s - jnp.where(slope < 0, (curve(s) - plain(s)) / jnp.where(slope < 0, slope, 1.0), 0.0)
