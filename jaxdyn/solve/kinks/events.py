@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..apart import apart
-from .quartic import Cubic, Quartic, first_fall, hermite
+from .quartic import Quartic, first_fall, hermite
 from .surfaces import dot, off_surfaces, preactivations
 
 CANDIDATES = 2

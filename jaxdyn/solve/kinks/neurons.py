@@ -473,7 +473,9 @@ class NeuronKinks:
         scatter = lambda rows: jnp.zeros((rows.shape[0], m), y.dtype).at[:, which].set(rows, mode="drop")  # noqa: E731
         f, pull = jax.vjp(lambda v: self.flow.outputs(self.unravel(v), new.gates).astype(v.dtype), y + self._place(scatter(moved)))
         # with the residual as it is there without the kinks, not as it was expected
-        deviation = outer * self._weight(self.flow.residual(self.unravel(y), f - acts @ outer), state.group, state.ratio)[event.sample] - jump
+        deviation = (
+            outer * self._weight(self.flow.residual(self.unravel(y), f - acts @ outer), state.group, state.ratio)[event.sample] - jump
+        )
         moved = moved - jnp.where(flips, up * left * deviation, 0.0)[None, :] * push
 
         # the outputs' change grows in proportion to the time since each kink, and with it the residual and everybody's velocity

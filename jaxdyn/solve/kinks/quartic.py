@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-ITERATIONS = 8
+ITERATIONS = 10
 
 
 class Cubic(NamedTuple):
@@ -38,7 +38,7 @@ class Cubic(NamedTuple):
 
 
 class Quartic(NamedTuple):
-    """A cubic c and what the middle of the interval adds to it: c(s) + 16 bow s^2 (1 - s)^2, with the cubic's values and slopes at 0 and 1."""
+    """c(s) + 16 bow s^2 (1 - s)^2 with a cubic c, whose values and slopes at 0 and 1 it has; at 1/2 it is `bow` larger."""
 
     cubic: Cubic
     bow: Float[Array, "..."]

@@ -236,7 +236,7 @@ class SwitchKinks:
         return y
 
     def _first(self, state: SwitchState, after: SwitchState, step: Step, y1: Array) -> tuple[Array, Array, Array, Array, Array]:
-        """When the first kink comes (`NEVER`: none does), the slot of the slide that it ends (-1: none), the switch, its gate then, rounding."""
+        """When the first kink comes (`NEVER`: none does), the slot of the slide that it ends (-1: none), switch, gate, rounding."""
         assert step.dense is not None
         gates, slides = state.gates, state.slides
         sign = jnp.where(state.below > 0.5, 1.0, -1.0).astype(self.dtype)
