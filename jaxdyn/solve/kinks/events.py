@@ -7,17 +7,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from ..apart import apart
-from .cubic import Cubic, first_fall, hermite
+from .quartic import Quartic, first_fall, hermite
 from .surfaces import dot, off_surfaces, preactivations
 
 CANDIDATES = 2
 """Kinks of one neuron that are located in a step; it ends at the second, and before the third."""
 TOUCH = 0.05
 """Of the tolerance: what a touch and return may cost and be left out."""
-POLISH = 0.1
-"""How far the kink on the quartic may be from that on the cubic, of their distance to both ends of the step."""
-AMISS = 1e-9
-"""A gate against the sign of a pre-activation of this size, relative to weights and inputs, is set right."""
+AMISS = 1 / 16
+"""A gate is corrected where its pre-activation has the opposite sign and a magnitude above AMISS sqrt(eps), relative to weights and inputs:
+1e-9 in float64 and 2e-5 in float32. A smaller one may be rounding, of which a located kink leaves a few eps."""
 SOON = 1e-6
 """Of the step: unless it comes to be right by itself in this time; where there is a tolerance, in a time that costs little of that."""
 REPELS = 0.1
@@ -154,9 +153,9 @@ def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:
     k = jnp.where(below1, 0.0, jnp.where(below2, 1.0, 2.0))
     left = jnp.maximum(jnp.where(below1, b0, jnp.where(below2, b1, b2)), 0.0)
     right = jnp.where(below1, b1, jnp.where(below2, b2, b3))
-    amiss = _amiss(part, z0, d0)
-    when = jnp.where(amiss, AT_ONCE, (k + left / jnp.where(right < 0, left - right, 1.0)) / 3)
-    when = jnp.where(free & (below1 | below2 | (b3 < -least) | amiss), when, NEVER)
+    wrong = _is_wrong(part, z0, d0)
+    when = jnp.where(wrong, AT_ONCE, (k + left / jnp.where(right < 0, left - right, 1.0)) / 3)
+    when = jnp.where(free & (below1 | below2 | (b3 < -least) | wrong), when, NEVER)
     found = []
     for _ in range(CANDIDATES):
         soonest = jnp.min(when, axis=0)
@@ -166,12 +165,22 @@ def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:
     return found, jnp.min(when, axis=0)
 
 
+def amiss(dtype: jnp.dtype) -> Array:
+    """The relative size of a pre-activation from which on its sign counts against its gate; see `AMISS`."""
+    return AMISS * jnp.sqrt(jnp.finfo(dtype).eps)
+
+
+def beyond_rounding(least: Array) -> Array:
+    """The absolute size of such a pre-activation, where rounding is `least`, 16 eps times the size of its terms."""
+    return amiss(least.dtype) / (16 * jnp.finfo(least.dtype).eps) * least
+
+
 def is_against(z0: Array, least: Array) -> Array:
     """Whether a pre-activation, times the sign that its gate stands for, is negative beyond all rounding."""
-    return z0 < -AMISS / (16 * jnp.finfo(z0.dtype).eps) * least
+    return z0 < -beyond_rounding(least)
 
 
-def _amiss(part: Part, z0: Array, d0: Array) -> Array:
+def _is_wrong(part: Part, z0: Array, d0: Array) -> Array:
     """Which gates are against the sign of their pre-activation, and would be for long; those that have just changed may be for a moment."""
     against = is_against(z0, part.least[None, :])
     rises = d0 > 0
@@ -183,7 +192,10 @@ def _amiss(part: Part, z0: Array, d0: Array) -> Array:
 
 
 def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Array, when: Array) -> Array:
-    """Where the pre-activation's cubic, positive as long as the gate is right, falls below zero.
+    """Where the pre-activation's quartic, positive as long as the gate is right, falls below zero.
+
+    It is the quartic through the middle of the dense output, not the cubic of both ends alone: where the step's error is as large as the
+    pre-activation the two may differ in sign, and a root of the cubic is none of the step.
 
     Args:
         z0: at the start.
@@ -199,26 +211,21 @@ def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Arra
         end; how long it is below if it returns, 0 if it does not.
     """
     floor = jax.lax.stop_gradient(jnp.minimum(z0, 0.0))
-    curve = hermite(z0 - floor, d0, z1 - floor, d1)
-    plain = Cubic(*(jax.lax.stop_gradient(one) for one in curve))
-    highest, lowest = plain.extrema()
-    at_lowest = plain(lowest)
-    dips = (lowest > 0) & (lowest < 1) & (at_lowest < -least)
-    below = plain(jnp.ones_like(z0)) < -least
-    until = jnp.where(dips, lowest, 1.0)
+    cubic, half = hermite(z0 - floor, d0, z1 - floor, d1), jnp.full_like(z0, 0.5)
+    curve = Quartic(cubic, middle - floor - cubic(half))
+    plain: Quartic = jax.tree.map(jax.lax.stop_gradient, curve)
+    highest, lowest = plain.cubic.extrema()
+    dips = (lowest > 0) & (lowest < 1) & (plain(lowest) < -least)
+    halfway, below = plain(half) < -least, plain(jnp.ones_like(z0)) < -least
+    until = jnp.minimum(jnp.where(dips, lowest, 1.0), jnp.where(halfway, 0.5, 1.0))
     since = jnp.where((highest > 0) & (highest < until) & (plain(highest) > 0), highest, 0.0)
-    amiss = when == AT_ONCE
-    s = first_fall(plain, curve, since, until)
-    at, bow = jax.lax.stop_gradient(s), middle - floor - curve(jnp.full_like(s, 0.5))
-    slope = curve.slope(at) + 32 * bow * at * (1 - at) * (1 - 2 * at)
-    change = (curve(at) + 16 * bow * (at * (1 - at)) ** 2) / jax.lax.stop_gradient(jnp.where(slope < 0, slope, 1.0))
-    s = jnp.where((slope < 0) & (jnp.abs(change) < POLISH * at * (1 - at)), at - change, s)
-    s = jnp.where(amiss, 0.0, s)
-    touches = dips & ~below & ~amiss
-    bend = 2 * plain.a2 + 6 * plain.a3 * until
-    beyond = jnp.minimum(2 * jnp.sqrt(jnp.maximum(-2 * at_lowest / jnp.where(bend > 0, bend, 1.0), 0.0)), 1.0)
-    real = (when < NEVER) & (dips | below | amiss)
-    rises = amiss & (d0 > 0)
+    at_once = when == AT_ONCE
+    s = jnp.where(at_once, 0.0, first_fall(plain, curve, since, until))
+    touches = (dips | halfway) & ~below & ~at_once
+    bend = plain.bend(until)
+    beyond = jnp.minimum(2 * jnp.sqrt(jnp.maximum(-2 * plain(until) / jnp.where(bend > 0, bend, 1.0), 0.0)), 1.0)
+    real = (when < NEVER) & (dips | halfway | below | at_once)
+    rises = at_once & (d0 > 0)
     back = jnp.minimum(-floor / jnp.where(rises, jax.lax.stop_gradient(d0), 1.0), 1.0)
     return jnp.stack([
         jnp.where(real, s, NEVER),

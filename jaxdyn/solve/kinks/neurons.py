@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from ...flows import Gates
 from ..apart import apart
 from ..branch import where_it_happens
-from .events import AMISS, NEVER, Event, Part, exit_times, first_events, parabola
+from .events import NEVER, Event, Part, amiss, beyond_rounding, exit_times, first_events, parabola
 from .state import KinkState, Passage, Shift, without_kinks
 from .step import Step
 from .surfaces import Frame, dot, frame, group_samples, off_surfaces, preactivations, tangential
@@ -166,7 +166,7 @@ class NeuronKinks:
         state, inner = self.start(y), self._weights(y)[0]
         size = jnp.sum(jnp.abs(self.inputs), axis=1)[:, None] * jnp.max(jnp.abs(inner), axis=0)[None, :]
         samples = jnp.arange(state.group.size, dtype=state.group.dtype)[:, None]
-        on = (jnp.abs(preactivations(self.inputs, inner)) <= AMISS * size) & (size > 0) & (state.group[:, None] == samples)
+        on = (jnp.abs(preactivations(self.inputs, inner)) <= amiss(size.dtype) * size) & (size > 0) & (state.group[:, None] == samples)
         slides = []
         for _ in range(self.slots):
             first = jnp.min(jnp.where(on, samples, samples.size), axis=0)
@@ -418,7 +418,7 @@ class NeuronKinks:
             slope = jax.lax.stop_gradient(slope)
             s = jnp.clip(jax.lax.stop_gradient(s) - value / jnp.where(slope != 0, slope, 1.0), 0.0, 1.0)
         value = height(s)
-        found = ~crosses | (jnp.abs(value) <= AMISS / (16 * jnp.finfo(value.dtype).eps) * least[k])
+        found = ~crosses | (jnp.abs(value) <= beyond_rounding(least[k]))
         mine = jnp.arange(event.s.size) == k
         others = jnp.min(jnp.where(mine, NEVER, jax.lax.stop_gradient(urgent)))
         event = event._replace(s=jnp.where(mine & crosses, s, event.s))
@@ -473,8 +473,10 @@ class NeuronKinks:
         scatter = lambda rows: jnp.zeros((rows.shape[0], m), y.dtype).at[:, which].set(rows, mode="drop")  # noqa: E731
         f, pull = jax.vjp(lambda v: self.flow.outputs(self.unravel(v), new.gates).astype(v.dtype), y + self._place(scatter(moved)))
         # with the residual as it is there without the kinks, not as it was expected
-        amiss = outer * self._weight(self.flow.residual(self.unravel(y), f - acts @ outer), state.group, state.ratio)[event.sample] - jump
-        moved = moved - jnp.where(flips, up * left * amiss, 0.0)[None, :] * push
+        deviation = (
+            outer * self._weight(self.flow.residual(self.unravel(y), f - acts @ outer), state.group, state.ratio)[event.sample] - jump
+        )
+        moved = moved - jnp.where(flips, up * left * deviation, 0.0)[None, :] * push
 
         # the outputs' change grows in proportion to the time since each kink, and with it the residual and everybody's velocity
         residual, bent = jax.jvp(lambda f: self.flow.residual(self.unravel(y), f), (f,), (acts @ (outer * left),))

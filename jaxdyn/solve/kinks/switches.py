@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ..apart import apart
 from ..branch import where_it_happens
-from .events import AMISS, AT_ONCE, NEVER, exit_times, is_against, roots
+from .events import AT_ONCE, NEVER, amiss, beyond_rounding, exit_times, is_against, roots
 from .state import Passage, without_kinks
 from .step import Step
 from .surfaces import DEPENDENT
@@ -28,6 +28,8 @@ FEW_SLIDES = 8
 MANY_SLIDES = 32
 ITERATIONS = 3
 """Of Newton's method for the fractions."""
+NEWTON = 2
+"""Iterations to find a kink on the dense output."""
 REPELS = 1e-3
 """Of its size at the start of the step: a jump that is smaller when the slide ends is about to change its sign."""
 ROUNDING = 64
@@ -220,12 +222,12 @@ class SwitchKinks:
         gates, slides = state.gates, state.slides
         y1 = self._onto(step.y1, gates, slides)
         after = self._fractions(t, y1, state)
-        s, slot, k, gate = self._first(state, after, step, y1)
+        s, slot, k, gate, least = self._first(state, after, step, y1)
         whole = without_kinks(y1, step.v1, Cut(jnp.ones_like(step.h), jnp.zeros_like(step.h)), 1)
 
         def go(_: Array) -> tuple[Passage, SwitchState]:
             exit_ = self._refined(t, state, after, step, s, slot, gate)
-            return self._pass(t, state, step, jnp.where(slot < 0, s, exit_), slot, k, gate)
+            return self._pass(t, state, step, jnp.where(slot < 0, s, exit_), slot, k, gate, least)
 
         return where_it_happens(active & (s < NEVER), go, (whole, after), self.reversible)
 
@@ -233,8 +235,8 @@ class SwitchKinks:
         """A point of a step's dense output, which kinks leave as it is."""
         return y
 
-    def _first(self, state: SwitchState, after: SwitchState, step: Step, y1: Array) -> tuple[Array, Array, Array, Array]:
-        """When the first kink comes (`NEVER`: none does), the slot of the slide that it ends (-1: none), the switch, its gate then."""
+    def _first(self, state: SwitchState, after: SwitchState, step: Step, y1: Array) -> tuple[Array, Array, Array, Array, Array]:
+        """When the first kink comes (`NEVER`: none does), the slot of the slide that it ends (-1: none), switch, gate, rounding."""
         assert step.dense is not None
         gates, slides = state.gates, state.slides
         sign = jnp.where(state.below > 0.5, 1.0, -1.0).astype(self.dtype)
@@ -252,7 +254,7 @@ class SwitchKinks:
         ends_slide = leaves[slot] < s[k]
         first = jnp.where(ends_slide, leaves[slot], s[k])
         gate = jnp.where(high[slot] < low[slot], 1.0, 0.0).astype(self.dtype)
-        return first, jnp.where(ends_slide, slot, -1), jnp.where(ends_slide, slides[slot], k).astype(slides.dtype), gate
+        return first, jnp.where(ends_slide, slot, -1), jnp.where(ends_slide, slides[slot], k).astype(slides.dtype), gate, least
 
     def _refined(self, t: Array, state: SwitchState, after: SwitchState, step: Step, s: Array, slot: Array, gate: Array) -> Array:
         """When a slide ends: by the parabola through what its linear estimate is found to be worth."""
@@ -270,15 +272,21 @@ class SwitchKinks:
         better = s - here / jnp.where(slope != 0, slope, 1.0)
         return jax.lax.stop_gradient(jnp.where(inside & (better > 0) & (better < 1), better, s))
 
-    def _pass(self, t: Array, state: SwitchState, step: Step, s: Array, slot: Array, k: Array, gate: Array) -> tuple[Passage, SwitchState]:
+    def _pass(
+        self, t: Array, state: SwitchState, step: Step, s: Array, slot: Array, k: Array, gate: Array, least: Array
+    ) -> tuple[Passage, SwitchState]:
         """The step up to its kink, and how it goes on from there."""
         assert step.dense is not None
         gates, crosses, slots = state.gates, slot < 0, jnp.arange(self.slots)
-        # the moment by one step of Newton's method on the dense output, which carries its derivatives too
-        s = jax.lax.stop_gradient(s)
-        z, rate = jax.jvp(lambda s: self._switches(step.dense(s), gates)[k], (s,), (jnp.ones_like(s),))  # pyright: ignore
-        change = z / jnp.where(rate != 0, rate, 1.0)
-        tau = jnp.where(crosses & (rate != 0) & (s > 0) & (jnp.abs(change) < s), jnp.minimum(s - change, 1.0), s)
+        # the moment by Newton's method on the dense output, which in its last step carries the derivatives too
+        tau, misses = s, jnp.zeros_like(s)
+        for _ in range(NEWTON):
+            s = jax.lax.stop_gradient(tau)
+            misses, rate = jax.jvp(lambda s: self._switches(step.dense(s), gates)[k], (s,), (jnp.ones_like(s),))  # pyright: ignore
+            change = misses / jnp.where(rate != 0, rate, 1.0)
+            tau = jnp.where(crosses & (rate != 0) & (s > 0) & (jnp.abs(change) < s), jnp.minimum(s - change, 1.0), s)
+        # where the dense output has no such kink, the gate must not change: the step is tried again, shorter
+        found = ~crosses | (s <= 0) | (jnp.abs(misses) <= beyond_rounding(least))
 
         slides = jnp.where(slots == slot, -1, state.slides)
         y = self._onto(step.dense(tau), gates, slides)
@@ -314,8 +322,8 @@ class SwitchKinks:
             y=y,
             velocity=self.field(t, y, self.hold(new)),
             shift=Cut(tau, tau),
-            good=jnp.asarray(True),
-            reach=tau,
+            good=found,
+            reach=jnp.where(found, tau, 0.5),
             num_kinks=count(jnp.asarray(True)),
             num_slides=count(enters),
             num_ambiguous=count(repels | (crosses & attracts & full)),
@@ -330,8 +338,9 @@ class SwitchKinks:
         rates = [jax.jvp(lambda v: self._switches(v, state.gates), (y,), (d,)) for d in (jnp.cos(places), jnp.sin(1.7 * places))]
         z, (a, b) = rates[0][0], (rate for _, rate in rates)
         size = jnp.abs(a) + jnp.abs(b)
-        parallel = jnp.abs(a * b[k] - b * a[k]) <= AMISS * size * size[k]
-        mine = (jnp.abs(z) <= AMISS * jnp.max(jnp.abs(z))) & parallel & (size > 0) & (state.shares < 0)
+        near = amiss(z.dtype)
+        parallel = jnp.abs(a * b[k] - b * a[k]) <= near * size * size[k]
+        mine = (jnp.abs(z) <= near * jnp.max(jnp.abs(z))) & parallel & (size > 0) & (state.shares < 0)
         same = a * a[k] + b * b[k] > 0
         mine = jnp.where(crosses, mine | (jnp.arange(z.size) == k), state.shares == state.shares[k])
         return mine, jnp.where(crosses, jnp.where(same, 0.0, 1.0), state.below).astype(self.dtype)

@@ -1,11 +1,11 @@
-"""Roots of the cubic that a pre-activation follows in a step."""
+"""Roots of the polynomials that a pre-activation follows in a step."""
 
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-ITERATIONS = 6
+ITERATIONS = 10
 
 
 class Cubic(NamedTuple):
@@ -37,17 +37,36 @@ class Cubic(NamedTuple):
         return jnp.where(below > 0, highest, jnp.nan), jnp.where(below > 0, lowest, jnp.nan)
 
 
+class Quartic(NamedTuple):
+    """c(s) + 16 bow s^2 (1 - s)^2 with a cubic c, whose values and slopes at 0 and 1 it has; at 1/2 it is `bow` larger."""
+
+    cubic: Cubic
+    bow: Float[Array, "..."]
+
+    def __call__(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Its value."""
+        return self.cubic(s) + 16 * self.bow * (s * (1 - s)) ** 2
+
+    def slope(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Its derivative."""
+        return self.cubic.slope(s) + 32 * self.bow * s * (1 - s) * (1 - 2 * s)
+
+    def bend(self, s: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Its second derivative."""
+        return 2 * self.cubic.a2 + 6 * self.cubic.a3 * s + 32 * self.bow * (1 - 6 * s * (1 - s))
+
+
 def hermite(z0: Array, d0: Array, z1: Array, d1: Array) -> Cubic:
     """The cubic with these values and derivatives at 0 and 1."""
     rise = z1 - z0
     return Cubic(z0, d0, 3 * rise - 2 * d0 - d1, d0 + d1 - 2 * rise)
 
 
-def first_fall(plain: Cubic, curve: Cubic, low: Float[Array, "..."], high: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The root between low, where the cubic is positive or zero, and high, where it is negative; by Newton's method in a bracket.
+def first_fall(plain: Quartic, curve: Quartic, low: Float[Array, "..."], high: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A root between low, where the quartic is positive or zero, and high, where it is negative; by Newton's method in a bracket.
 
     Args:
-        plain: the cubic, without derivatives.
+        plain: the quartic, without derivatives.
         curve: the same with them.
         low: left end.
         high: right end.
@@ -62,7 +81,8 @@ def first_fall(plain: Cubic, curve: Cubic, low: Float[Array, "..."], high: Float
         value, slope = plain(s), plain.slope(s)
         low, high = jnp.where(value >= 0, s, low), jnp.where(value >= 0, high, s)
         step = s - value / jnp.where(slope != 0, slope, 1.0)
-        s = jnp.where((slope != 0) & (step >= low) & (step <= high), step, (low + high) / 2)
+        # where the quartic rises Newton's method leads to another root, at a start on the surface to that itself
+        s = jnp.where((slope < 0) & (step >= low) & (step <= high), step, (low + high) / 2)
     # a further step that carries the derivatives and nothing else
     slope = plain.slope(s)
     return s - jnp.where(slope < 0, (curve(s) - plain(s)) / jnp.where(slope < 0, slope, 1.0), 0.0)
