@@ -205,12 +205,9 @@ def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attemp
         return [Attempt(kernel)] if is_traced(flow, params, tuple(how)) else [Attempt(kernel), Attempt(how)]
     if is_traced(flow, params, t1, tuple(how)):
         return [Attempt(how)]
-    since: Any = (t0, steps_before, step_ratio((flow, params)))
-    return [
-        Attempt(how, TooStiff(*since, active=jnp.asarray(True))),
-        Attempt(kernel, TooSlow(*since)),
-        Attempt(how, TooStiff(*since, active=jnp.asarray(False))),
-    ]
+    cost: Any = step_ratio((flow, params))
+    first, last = (Attempt(how, TooStiff(cost, jnp.asarray(active))) for active in (True, False))
+    return [first, Attempt(kernel, TooSlow(cost)), last]
 
 
 def going_on_from(method: str, tried: list[Attempt]) -> list[Attempt]:
@@ -226,7 +223,8 @@ def going_on_from(method: str, tried: list[Attempt]) -> list[Attempt]:
     named = [_name(attempt.how.solver) for attempt in tried]
     solver = method.partition(",")[0]
     if len(tried) == 1 or solver not in named:
-        return tried[:1]
+        how = tried[0].how
+        return [Attempt(how._replace(solver=named_in(method, how.solver)))]
     if solver == KernelExponential.__name__:
         tried = [Attempt(one.how) for one in tried if _name(one.how.solver) == solver] + tried[-1:]
     return [attempt._replace(restarts=_name(attempt.how.solver) != solver) for attempt in tried]
