@@ -1,7 +1,7 @@
 """Results on disk: blocks of lanes in Zarr."""
 
-from .describe import describe as describe
-from .describe import first_difference as first_difference
+from .._describe import describe as describe
+from .._describe import first_difference as first_difference
 from .lanes import Column as Column
 from .lanes import LaneStore as LaneStore
 from .lanes import blank as blank

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import zarr
 
-from .describe import first_difference
+from .._describe import first_difference
 
 FORMAT = 2
 NEW = {"format": "not whole yet"}
