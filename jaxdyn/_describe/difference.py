@@ -39,15 +39,16 @@ def short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def named_difference(old: Any, new: Any) -> str | None:
+def named_difference(old: Any, new: Any, path: str = "") -> str | None:
     """The first difference of two descriptions in words.
 
     Args:
         old: a description.
         new: another.
+        path: where they stand.
 
     Returns:
         Such as "t1 = 1.0, not 2.0"; None if they are equal.
     """
-    found = first_difference(old, new)
+    found = first_difference(old, new, path)
     return None if found is None else f"{found[0]} = {short(found[1])}, not {short(found[2])}"

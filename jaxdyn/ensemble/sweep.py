@@ -19,6 +19,7 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .. import _platform
+from .._describe import describe, source_digest
 from ..solve import (
     AbstractStopRule,
     KernelExponential,
@@ -36,10 +37,11 @@ from ..solve import (
     observables,
     record_times,
 )
-from ..store import Column, LaneStore, describe, only_writer, open_root
+from ..solve.solution import layout
+from ..store import FORBIDDEN, FORMAT, Column, LaneStore, find_stores, only_writer, open_root
 from .batch import Problem
 from .cost import order_by_cost
-from .dataset import assemble, label
+from .dataset import assemble, grid_of, outcome_flags, warn_of_damage
 from .grid import Group, Over, Plan, make_axes, make_groups
 from .kept import columns
 from .progress import progress_bar
@@ -48,7 +50,7 @@ from .shapes import like_start
 
 
 class _Run(NamedTuple):
-    """One group of a sweep, ready to go: where it is kept, which places are still to do, and how those too stiff for it begin anew."""
+    """One group of a sweep, its store, its lanes, the places still to do, the blocks that are asked for, how stiff lanes restart."""
 
     problem: Problem
     again: Problem | None
@@ -56,6 +58,7 @@ class _Run(NamedTuple):
     seed: np.ndarray
     cell: np.ndarray
     todo: np.ndarray
+    needed: np.ndarray
 
 
 def check_seeds(seeds: int | Sequence[int] | np.ndarray) -> np.ndarray:
@@ -190,16 +193,21 @@ def sweep(
     }
     root, name = open_root(out, group)
     with only_writer(out):
-        found = [LaneStore.find(root, f"lanes_{k}", name) for k in range(len(groups))]
-        for store in found:
-            if store is not None:
-                _check_store(store, asked, width)
+        grid = grid_of(axes, _common_times(problems, groups))
+        found = {int(store.attributes.get("number", 0)): store for store in find_stores(root, name)}
+        for store in found.values():
+            _check_store(store, asked, width)
+        if not set(found) <= set(range(len(groups))):
+            raise ValueError(f"{name} has other groups of lanes than this version of jaxdyn makes: choose another place for the new run.")
         runs = []
         for k, (one, problem) in enumerate(zip(groups, problems, strict=True)):
-            store = found[k]
+            store = found.get(k)
             if store is None:
-                store = _new_store(root, k, name, (problem, again[k]), len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
-            runs.append(_prepare(store, problem, again[k], len(one.cells), ids, where))
+                path = f"lanes_{k}" if len(groups) > 1 else ""  # a single group's arrays are where xarray.open_zarr looks
+                parts = (problem, again[k])
+                attributes = _attributes(parts, k, one.cells, grid, asked, len(ids) * len(one.cells), width, where)
+                store = _new_store(root, path, name, kept[k], grid, asked, attributes, out is None)
+            runs.append(_prepare(store, problem, again[k], one.cells, grid, ids, where))
         left = [np.append(run.todo, _too_stiff(run)) for run in runs]
         finished = len(ids) * sum(len(one.cells) for one in groups) - sum(
             int(np.isin(run.seed[places], ids).sum()) for run, places in zip(runs, left, strict=True)
@@ -216,7 +224,9 @@ def sweep(
                 if out is not None:
                     print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
                 raise
-        return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
+        for run in runs:
+            run.store.consolidate()
+        return assemble([(run.store, one.cells) for run, one in zip(runs, groups, strict=True)], grid, ids)
 
 
 def _may_switch(problem: Problem) -> bool:
@@ -253,70 +263,112 @@ def _common_times(problems: list[Problem], groups: list[Group]) -> np.ndarray | 
 
 
 def _check_store(store: LaneStore, asked: dict, width: int | None) -> None:
+    if store.format != FORMAT:
+        raise ValueError(
+            f"{store.name} has the format {store.format} of an earlier jaxdyn, which can be read with jaxdyn.open but not continued: "
+            "name another place for the new run."
+        )
     store.check_settings(asked)
     kept = int(store.attributes["width"])
     if width is not None and width != kept:
         raise ValueError(f"{store.name} was made with width={kept}, on which the last bits of a lane depend: leave width out to go on.")
-    if store.attributes["versions"] != _platform.versions():
+    then, now = store.attributes["versions"], _versions()
+    other = [f"{name} {then.get(name)} instead of {now.get(name)}" for name in {**then, **now} if then.get(name) != now.get(name)]
+    if other:
         warnings.warn(
-            f"{store.name} was begun with other versions of the packages: the new lanes may differ in their last bits.", stacklevel=3
+            f"{store.name} was begun with other versions of the packages ({', '.join(other)}): the new lanes may differ.", stacklevel=3
         )
 
 
-def _new_store(
-    root: Any,
+def _versions() -> dict[str, str]:
+    """The versions of the packages; of a jaxdyn that is not installed but worked on, also a hash of its source."""
+    source = source_digest()
+    return _platform.versions() | ({} if source is None else {"source of jaxdyn": source})
+
+
+def _attributes(
+    parts: tuple[Problem, Problem | None],
     number: int,
-    name: str,
-    both: tuple[Problem, Problem | None],
-    lanes: int,
-    kept: dict[str, Column],
+    cells: list[tuple[int, ...]],
+    grid: dict,
     asked: dict,
+    lanes: int,
     width: int | None,
     devices: list,
-    in_memory: bool,
-) -> LaneStore:
-    problem, *others = (one for one in both if one is not None)
+) -> dict[str, Any]:
+    """What a store says beside its data."""
+    problem, *others = (one for one in parts if one is not None)
     methods = [describe_method(one.flow, one.settings, one.like) for one in (problem, *others)]
-    width = choose_width(lanes, problem.size, devices) if width is None else int(width)
-    # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
-    block = 256 if in_memory else int(np.clip(max(width * len(devices), lanes // 64), 8, 256))
-    attributes = {
-        "width": width,
+    return {
+        "number": number,
+        "width": choose_width(lanes, problem.size, devices) if width is None else int(width),
         "devices": len(devices),
-        "versions": _platform.versions(),
+        "lanes_at_first": lanes,
+        "versions": _versions(),
         "platform": _platform.describe(),
         "convention": getattr(problem.flow, "convention", "not declared"),
         "method": "; where switched: ".join(methods),
-        "param": label(problem.like),
+        "param": layout(problem.like),
+        "grid": json.dumps(grid),
+        "cells": [list(map(int, cell)) for cell in cells],
         "fingerprint": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
     }
-    return LaneStore.create(root, f"lanes_{number}", name, kept, asked, block, attributes)
 
 
-def _prepare(store: LaneStore, problem: Problem, again: Problem | None, cells: int, ids: np.ndarray, devices: list) -> _Run:
+def _new_store(
+    root: Any, path: str, name: str, kept: dict[str, Column], grid: dict, asked: dict, attributes: dict, in_memory: bool
+) -> LaneStore:
+    lanes, together = attributes["lanes_at_first"], attributes["width"] * attributes["devices"]
+    # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
+    block = 256 if in_memory else int(np.clip(max(together, lanes // 64), 8, 256))
+    axes = {axis: (str(values.dtype), about) for axis, (values, about) in _lane_axes(grid).items()}
+    beside = {"axes": axes, "time": grid["times"], "outcome": outcome_flags()}
+    return LaneStore.create(root, path, name, kept, asked, block, attributes, beside)
+
+
+def _lane_axes(grid: dict) -> dict[str, tuple[np.ndarray, dict]]:
+    """The values of each axis of the grid that a file can be named after, as arrays; of what is no number the position, with the values."""
+    found = {}
+    for name, dim, values in grid["coords"]:
+        if name == dim and not set(name) & FORBIDDEN:
+            numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+            found[name] = (np.asarray(values), {}) if numbers else (np.arange(len(values)), {"values": [str(value) for value in values]})
+    return found
+
+
+def _prepare(
+    store: LaneStore, problem: Problem, again: Problem | None, cells: list[tuple[int, ...]], grid: dict, ids: np.ndarray, devices: list
+) -> _Run:
     """Extends a store by the seeds that are new, and finds what is still to do."""
-    store.mend()
-    seed, cell = store.lanes()
+    store.trim()
+    seed, cell, order = store.lists()
     new = ids[~np.isin(ids, seed)]
     if len(new):
-        fresh_seed, fresh_cell = np.repeat(new, cells), np.tile(np.arange(cells), len(new))
+        fresh_seed, fresh_cell = np.repeat(new, len(cells)), np.tile(np.arange(len(cells)), len(new))
+        fresh_order = np.repeat(order.max(initial=-1) + 1 + np.arange(len(new)), len(cells))
         if len(fresh_seed) > int(store.attributes["width"]) * len(devices):  # or all of them start at once
-            order = order_by_cost(problem, fresh_seed, fresh_cell)
-            fresh_seed, fresh_cell = fresh_seed[order], fresh_cell[order]
-        store.extend(fresh_seed, fresh_cell)
+            by_cost = order_by_cost(problem, fresh_seed, fresh_cell)
+            fresh_seed, fresh_cell, fresh_order = fresh_seed[by_cost], fresh_cell[by_cost], fresh_order[by_cost]
+        dims, where = [name for name, _ in grid["dims"]], np.asarray(cells).reshape(len(cells), -1)[fresh_cell]
+        axes = {name: values[where[:, dims.index(name)]] for name, (values, _) in _lane_axes(grid).items()}
+        store.extend(fresh_seed, fresh_cell, fresh_order, axes)
         seed, cell = store.lanes()
-    needed = np.isin(seed, ids).reshape(-1, store.block).any(axis=1)
-    todo = np.flatnonzero(np.repeat(needed & ~store.done(), store.block) & (seed >= 0))
-    return _Run(problem, again, store, seed, cell, todo)
+    needed = np.flatnonzero(np.isin(seed, ids).reshape(-1, store.block).any(axis=1))
+    done, damaged = store.state(needed)
+    warn_of_damage(store, damaged, "its lanes are computed again")
+    open_blocks = np.isin(np.arange(store.blocks), needed) & ~done
+    todo = np.flatnonzero(np.repeat(open_blocks, store.block) & (seed >= 0))
+    return _Run(problem, again, store, seed, cell, todo, needed)
 
 
 def _too_stiff(run: _Run) -> np.ndarray:
-    """Places in blocks that are done whose lanes are to begin anew."""
+    """Places in blocks that are done whose lanes restart with another solver."""
     if run.again is None:
         return np.zeros(0, int)
-    stiff = (run.seed >= 0) & (run.store.values("outcome") == int(Outcome.too_stiff))
-    stiff[run.todo] = False
-    return np.flatnonzero(stiff)
+    stiff, size = np.zeros(len(run.seed), bool), run.store.block
+    for block in np.setdiff1d(run.needed, run.todo // size):
+        stiff[block * size : (block + 1) * size] = run.store.values("outcome", int(block)) == int(Outcome.too_stiff)
+    return np.flatnonzero(stiff & (run.seed >= 0))
 
 
 def _carry_out(run: _Run, devices: list) -> Iterator[int]:
@@ -340,6 +392,6 @@ def _advance(run: _Run, problem: Problem, todo: np.ndarray, blocks: Blocks, devi
             for k, place in enumerate(todo[places]):
                 blocks.add(int(place), {key: values[k] for key, values in rows.items()})
             yield int(np.sum(rows["outcome"] != int(Outcome.too_stiff)))
-    finally:
+    finally:  # after a full disk this fails with the same sentence
         before = int(run.store.attributes.get("lane_steps_computed", 0))
         run.store.note(lane_steps_computed=before + batch.iterations * width)

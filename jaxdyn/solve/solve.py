@@ -32,7 +32,7 @@ from .settings import (
     is_concrete,
     make_settings,
 )
-from .solution import Solution, read_solution, saved_method
+from .solution import Solution, check_same_flow, read_solution, remember_flow, saved_method
 from .state import LaneState, Settings
 
 DEFAULT_MAX_RECORDED_STEPS = 4096
@@ -113,6 +113,7 @@ def solve(
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
         if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
+        check_same_flow(start, flow)
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
     if going_on:
@@ -141,7 +142,7 @@ def solve(
     if watch_out and int(followed[0][0].outcome) == Outcome.too_stiff:
         settings = make_settings(dtype, t1, stop, how._replace(solver=KernelExponential()), begins, record)
         followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
-    return _report(flow, params, settings, followed, watch)
+    return remember_flow(_report(flow, params, settings, followed, watch), flow)
 
 
 def _same_solver(solver: dfx.AbstractSolver | None, method: str) -> dfx.AbstractSolver | None:
@@ -248,4 +249,4 @@ def load_solution(
         )
 
     skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
-    return read_solution(path, skeleton, describe_method(flow, settings, params))
+    return read_solution(path, skeleton, describe_method(flow, settings, params), flow)
