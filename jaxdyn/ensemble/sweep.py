@@ -224,8 +224,7 @@ def sweep(
                 if out is not None:
                     print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
                 raise
-        for run in runs:
-            run.store.consolidate()
+        runs[0].store.consolidate()
         return assemble([(run.store, one.cells) for run, one in zip(runs, groups, strict=True)], grid, ids)
 
 

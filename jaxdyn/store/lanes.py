@@ -17,7 +17,7 @@ import zarr
 
 from .._describe import named_difference
 from .integrity import checksum, checksum_of_format_2, identity, seal
-from .root import consolidate, uncached, writing
+from .root import consolidate, forget_consolidated, uncached, writing
 
 FORMAT = 3
 NEW = {"format": "not whole yet"}
@@ -90,6 +90,7 @@ class LaneStore:
             if path:
                 parent.require_group(path)
             group = uncached(parent, path)
+            forget_consolidated(group)
             group.attrs.put(dict(NEW))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a file that a kill left behind
@@ -249,6 +250,7 @@ class LaneStore:
         }
         old, places = self.places, len(after["seed"])
         with writing(self.name):
+            forget_consolidated(self.group)
             self._resize(places)
             for key, values in after.items():
                 self.array(key)[old:] = values[old:]
@@ -269,9 +271,9 @@ class LaneStore:
             self.group.attrs.put({**new, "seal": seal(new)})
 
     def consolidate(self) -> None:
-        """Copies the metadata of the arrays to those of the group, for `xarray.open_zarr`; the next change of the store drops them."""
+        """Copies the metadata of all arrays to those of the root, for `xarray.open_zarr`."""
         with writing(self.name):
-            consolidate(self.group, [*self.columns, *LISTS, *self.attributes["axes"], "done", *(["time"] if "time" in self.group else [])])
+            consolidate(self.group)
 
     def state(self, blocks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Which blocks are done, and which are damaged.

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import zarr
 import zarr.storage
@@ -105,23 +106,45 @@ def uncached(parent: zarr.Group, path: str) -> zarr.Group:
     return zarr.open_group(parent.store, mode="r" if parent.store.read_only else "r+", path=inner, use_consolidated=False)
 
 
-def consolidate(group: zarr.Group, keys: list[str]) -> None:
-    """Writes the metadata of some arrays into that of their group (Zarr's consolidated metadata), where they are not there yet.
+def consolidate(group: zarr.Group) -> None:
+    """Writes the metadata of everything in a store into those of its root (Zarr's consolidated metadata), as `xarray.open_zarr` wants it.
 
     Args:
-        group: a group on disk; nothing is done in memory.
-        keys: its arrays.
+        group: a group of the store; nothing is done in memory.
     """
-    if not isinstance(group.store, zarr.storage.LocalStore):
-        return
-    folder = Path(group.store.root) / group.path
-    about = json.loads((folder / "zarr.json").read_text())
-    inner = {key: json.loads((folder / key / "zarr.json").read_text()) for key in sorted(keys)}
-    new = {"kind": "inline", "must_understand": False, "metadata": inner}
-    if about.get("consolidated_metadata") != new:
-        partial = folder / "zarr.json.partial"
-        partial.write_text(json.dumps(about | {"consolidated_metadata": new}, indent=2))
-        os.replace(partial, folder / "zarr.json")
+    if isinstance(group.store, zarr.storage.LocalStore):
+        found: dict[str, Any] = {}
+        root = Path(group.store.root)
+        _gather(root, "", found)
+        _rewrite(root / "zarr.json", {"consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": found}})
+
+
+def forget_consolidated(group: zarr.Group) -> None:
+    """Takes the copies away before what they are of changes.
+
+    Args:
+        group: a group of the store; nothing is done in memory.
+    """
+    if isinstance(group.store, zarr.storage.LocalStore):
+        _rewrite(Path(group.store.root) / "zarr.json", {})
+
+
+def _gather(folder: Path, path: str, found: dict[str, Any]) -> None:
+    for inner in sorted(entry for entry in folder.iterdir() if (entry / "zarr.json").exists()):
+        about = json.loads((inner / "zarr.json").read_text())
+        name = f"{path}{inner.name}"
+        found[name] = {key: value for key, value in about.items() if key != "consolidated_metadata"}
+        if about.get("node_type") == "group":
+            _gather(inner, f"{name}/", found)
+
+
+def _rewrite(file: Path, new: dict[str, Any]) -> None:
+    about = json.loads(file.read_text())
+    after = {key: value for key, value in about.items() if key != "consolidated_metadata"} | new
+    if after != about:
+        partial = file.with_name("zarr.json.partial")
+        partial.write_text(json.dumps(after, indent=2))
+        os.replace(partial, file)
 
 
 def groups_of(root: zarr.Group) -> list[str]:

@@ -240,7 +240,10 @@ def test_groups_of_different_shapes(tmp_path):
     how = {"t1": 1.0, "record": 2, "width": 4, "out": out, "progress": False, "devices": __import__("jax").devices()[:1]}
     ds = jd.sweep(Wide(jnp.asarray(1.0)), 2, {"width": [2, 3], "rate": [1.0, 2.0]}, **how)
     assert jd.open(out).identical(ds)
-    assert xr.open_zarr(out, group="lanes_1").sizes["param"] == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert xr.open_zarr(out, group="lanes_1").sizes["param"] == 3
+        assert xr.open_zarr(out, group="lanes_0", consolidated=False).sizes["param"] == 2
     assert jd.final_params(ds, Wide(jnp.asarray(1.0), 3), 1, width=3, rate=2.0).shape == (3,)
     with pytest.raises(ValueError, match="cell's static settings"):
         jd.final_params(ds, Wide(jnp.asarray(1.0), 2), 1, width=3, rate=2.0)
