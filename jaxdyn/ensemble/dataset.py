@@ -184,7 +184,6 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
         flat = np.asarray(ds["params"].sel(seed=seed, **cell))
     except KeyError as error:
         raise ValueError(f"the Dataset has no lane with seed={seed} {cell}: see its coordinates.") from error
-    check_same_flow(ds.attrs.get("settings"), flow)
     like = eqx.filter_eval_shape(lambda f, k: f.init(k), flow, jax.random.key(0))
     vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
     if vector.size > flat.size or not np.all(np.isnan(flat[vector.size :])):
@@ -194,6 +193,7 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
         there = layouts[int(ds["layout"].sel(cell) if cell else ds["layout"])] if "layout" in ds.coords else layouts
         if difference := named_difference(there, layout(like)):
             raise ValueError(f"the lane is of another network, {difference}: give the flow with the cell's static settings.")
+    check_same_flow(ds.attrs.get("settings"), flow)
     return unravel(jnp.asarray(flat[: vector.size], vector.dtype))
 
 
