@@ -7,6 +7,7 @@ from . import losses as losses
 from . import measure as measure
 from . import models as models
 from .ensemble import final_params as final_params
+from .ensemble import open as open
 from .ensemble import outcome_counts as outcome_counts
 from .ensemble import polish_lanes as polish_lanes
 from .ensemble import summarise as summarise

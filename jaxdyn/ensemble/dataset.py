@@ -7,20 +7,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.tree_util as jtu
 import numpy as np
 import xarray as xr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
+from .._describe import describe, named_difference
 from ..solve import Outcome
-from ..store import LaneStore, blank
-from .grid import Axis, Group
+from ..solve.solution import layout
+from ..store import MISSING, LaneStore, blank
+from .grid import OF_THE_SOLVE, Axis
 
-
-def label(like: PyTree) -> list[list]:
-    """Names and shapes of the parameters, in the order of the flat vector."""
-    return [[jtu.keystr(path, simple=True, separator="."), list(leaf.shape)] for path, leaf in jtu.tree_leaves_with_path(like)]
+Part = tuple[LaneStore, list[tuple[int, ...]]]
+"""A store, and the places of its cells on the grid."""
 
 
 def _coordinate(axis: Axis, position: int) -> list[Any]:
@@ -36,7 +35,7 @@ def _coordinate(axis: Axis, position: int) -> list[Any]:
     return list(range(len(values))) if any(value is None for value in values) or len({str(v) for v in values}) < len(values) else values
 
 
-def _sizes(parts: list[tuple[LaneStore, Group]]) -> dict[str, int]:
+def _sizes(parts: list[Part]) -> dict[str, int]:
     """The size of each dimension: the largest in any group."""
     sizes: dict[str, int] = {}
     for store, _ in parts:
@@ -46,52 +45,98 @@ def _sizes(parts: list[tuple[LaneStore, Group]]) -> dict[str, int]:
     return sizes
 
 
-def _scatter(parts: list[tuple[LaneStore, Group]], axes: list[Axis], ids: np.ndarray) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+def grid_of(axes: list[Axis], times: np.ndarray | None) -> dict[str, Any]:
+    """The grid as plain values, so that a store can be read without the flow.
+
+    Args:
+        axes: its axes.
+        times: the record times, if all lanes have the same.
+
+    Returns:
+        Keys `dims` (names and sizes), `coords` (name, dimension and values of each) and `times`.
+    """
+    return {
+        "dims": [[axis.name, len(axis.values)] for axis in axes],
+        "coords": [[path if k else axis.name, axis.name, _coordinate(axis, k)] for axis in axes for k, path in enumerate(axis.paths)],
+        "times": None if times is None else times.tolist(),
+    }
+
+
+def _scatter(parts: list[Part], grid: dict[str, Any], ids: np.ndarray, partial: bool) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
     """The variables over the grid and the seeds, read block by block."""
-    outer, grid = (*(len(axis.values) for axis in axes), len(ids)), (*(axis.name for axis in axes), "seed")
+    names, outer = (*(name for name, _ in grid["dims"]), "seed"), (*(size for _, size in grid["dims"]), len(ids))
     sizes, place_of = _sizes(parts), {int(seed): k for k, seed in enumerate(ids)}
     found: dict[str, tuple[tuple[str, ...], np.ndarray]] = {}
     for key in dict.fromkeys(key for store, _ in parts for key in store.columns):
         having = [store.columns[key] for store, _ in parts if key in store.columns]
         dims, dtype = having[0].dims, np.result_type(*(column.dtype for column in having))
-        found[key] = ((*grid, *dims), np.full((*outer, *(sizes[dim] for dim in dims)), blank(dtype), dtype))
-    for store, group in parts:
+        found[key] = ((*names, *dims), np.full((*outer, *(sizes[dim] for dim in dims)), blank(dtype, key), dtype))
+    for store, cells in parts:
         seed, cell = store.lanes()
         asked = np.isin(seed, ids)
-        for block in np.flatnonzero(asked.reshape(-1, store.block).any(axis=1)):
+        blocks = np.flatnonzero(asked.reshape(-1, store.block).any(axis=1))
+        if partial:
+            done, damaged = store.state(blocks)
+            warn_of_damage(store, damaged, "its lanes are left out")
+            blocks = blocks[done[blocks]]
+        for block in blocks:
             rows, first = store.read(int(block)), int(block) * store.block
             slots = np.flatnonzero(asked[first : first + store.block])
-            where = tuple(np.asarray([(*group.cells[cell[first + k]], place_of[int(seed[first + k])]) for k in slots]).T)
+            where = tuple(np.asarray([(*cells[cell[first + k]], place_of[int(seed[first + k])]) for k in slots]).T)
             for key, values in rows.items():
                 found[key][1][(*where, *(slice(0, n) for n in values.shape[1:]))] = values[slots]
     return found
 
 
-def assemble(parts: list[tuple[LaneStore, Group]], axes: list[Axis], ids: np.ndarray, times: np.ndarray | None) -> xr.Dataset:
+def warn_of_damage(store: LaneStore, damaged: np.ndarray, what: str) -> None:
+    """Warns of blocks that do not fit their marks.
+
+    Args:
+        store: the store.
+        damaged: whether each block is.
+        what: what is done about it.
+    """
+    if damaged.any():
+        named = ", ".join(map(str, np.flatnonzero(damaged)[:10])) + (", ..." if damaged.sum() > 10 else "")
+        warnings.warn(f"{store.name} is damaged in block {named}, or it stands in the wrong place: {what}.", stacklevel=4)
+
+
+def outcome_flags() -> dict[str, Any]:
+    """The outcomes as CF flags (CF conventions 1.11, section 3.5)."""
+    named = {"missing": MISSING, **{outcome.name: int(outcome) for outcome in Outcome}}
+    return {"flag_values": list(named.values()), "flag_meanings": " ".join(named)}
+
+
+def assemble(parts: list[Part], grid: dict[str, Any], ids: np.ndarray, *, partial: bool = False) -> xr.Dataset:
     """One Dataset of all groups of a sweep.
 
     Args:
-        parts: each group's store and cells.
-        axes: the grid.
+        parts: each group's store and the places of its cells on the grid.
+        grid: as `grid_of` makes it.
         ids: the seeds that are asked for.
-        times: the record times, if all lanes have the same.
+        partial: whether lanes may be missing; they have the outcome -1 then.
 
     Returns:
         The Dataset; where groups differ in shape the shorter arrays are padded with NaN.
     """
-    variables = _scatter(parts, axes, ids)
+    variables: dict[str, Any] = dict(_scatter(parts, grid, ids, partial))
+    variables["outcome"] = (*variables["outcome"], outcome_flags())
     coords: dict[str, Any] = {"seed": ids}
-    for axis in axes:
-        for k, path in enumerate(axis.paths):
-            coords[axis.name if k == 0 else path] = (axis.name, _coordinate(axis, k))
-    if times is not None:
-        coords["time"] = times
+    coords |= {name: (dim, values) for name, dim, values in grid["coords"]}
+    if grid["times"] is not None:
+        coords["time"] = np.asarray(grid["times"], float)
         del variables["t"]  # it would say once more which records were made
     stores = [store for store, _ in parts]
     first = stores[0].attributes
-    same_params = all(store.attributes["param"] == first["param"] for store in stores)
-    if same_params:
+    layouts = [store.attributes["param"] for store in stores]
+    different = [layout for k, layout in enumerate(layouts) if layout not in layouts[:k]]
+    if len(different) == 1:
         coords["param"] = _param_names(first["param"])
+    else:
+        which = np.zeros([size for _, size in grid["dims"]], int)
+        for (_, cells), layout in zip(parts, layouts, strict=True):
+            which[tuple(np.asarray(cells).T)] = different.index(layout)
+        coords["layout"] = ([name for name, _ in grid["dims"]], which)
     attributes = {
         "settings": first["settings"],
         "convention": first["convention"],
@@ -100,7 +145,7 @@ def assemble(parts: list[tuple[LaneStore, Group]], axes: list[Axis], ids: np.nda
         "platform": json.dumps(first["platform"]),
         "width": [int(store.attributes["width"]) for store in stores],
         "devices": int(first["devices"]),
-        "param_layout": json.dumps(first["param"]) if same_params else "differs between groups",
+        "param_layout": json.dumps(different[0] if len(different) == 1 else different),
         "outcomes": json.dumps({outcome.name: int(outcome) for outcome in Outcome}),
         "fingerprint": first["fingerprint"],
         "lane_steps_computed": sum(int(store.attributes.get("lane_steps_computed", 0)) for store in stores),
@@ -143,7 +188,49 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
     vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
     if vector.size > flat.size or not np.all(np.isnan(flat[vector.size :])):
         raise ValueError(f"the flow has {vector.size} parameters, but the lane has others: give the flow with the cell's static settings.")
+    if "param_layout" in ds.attrs:
+        layouts = json.loads(ds.attrs["param_layout"])
+        there = layouts[int(ds["layout"].sel(cell) if cell else ds["layout"])] if "layout" in ds.coords else layouts
+        if difference := named_difference(there, layout(like)):
+            raise ValueError(f"the lane is of another network, {difference}: give the flow with the cell's static settings.")
+    check_same_flow(ds.attrs.get("settings"), flow)
     return unravel(jnp.asarray(flat[: vector.size], vector.dtype))
+
+
+def check_same_flow(settings: str | None, flow: Any) -> None:
+    """Refuses a flow that differs from the one that was swept, other than in what the grid varies.
+
+    Args:
+        settings: the attribute of the Dataset; None where it is lost, which compares nothing.
+        flow: the flow.
+
+    Raises:
+        ValueError: it differs.
+    """
+    if settings is None:
+        return
+    swept = json.loads(settings)
+    old, new = swept["flow"], json.loads(json.dumps(describe(flow)))
+    for axis in swept["grid"]:
+        for path in (path for path in axis["paths"] if path not in OF_THE_SOLVE):
+            for tree in (old, new):
+                _drop(tree, path.split("."))
+        if any(isinstance(value, dict) for row in axis["values"] for value in row):  # what is varied may bring code of its own
+            shared = [set(tree.get("uses", ())) for tree in (old, new)]
+            for tree in (old, new):
+                tree["uses"] = {key: value for key, value in tree.get("uses", {}).items() if key in shared[0] & shared[1]}
+    if difference := named_difference(old, new, "flow"):
+        raise ValueError(f"the Dataset was made with {difference}: give the flow that was swept.")
+
+
+def _drop(tree: Any, path: list[str]) -> None:
+    """Takes what a path leads to out of a description."""
+    for part in path[:-1]:
+        tree = tree[int(part)] if isinstance(tree, list) else tree.get(part, {})
+    if isinstance(tree, list):
+        tree[int(path[-1])] = None
+    else:
+        tree.pop(path[-1], None)
 
 
 def summarise(ds: xr.Dataset, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), bootstrap: int = 1000) -> xr.Dataset:
@@ -181,4 +268,5 @@ def summarise(ds: xr.Dataset, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), bo
 def outcome_counts(ds: xr.Dataset) -> dict[str, int]:
     """How many lanes ended for which reason; outcomes that did not happen are left out."""
     values, counts = np.unique(np.asarray(ds["outcome"]), return_counts=True)
-    return {Outcome(int(value)).name: int(count) for value, count in zip(values, counts, strict=True)}
+    names = {MISSING: "missing", **{int(outcome): outcome.name for outcome in Outcome}}
+    return {names[int(value)]: int(count) for value, count in zip(values, counts, strict=True)}

@@ -21,7 +21,9 @@ from ..solve import Settings
 OF_THE_SOLVE = ("t1", "rtol", "atol", "max_steps", "dt0")
 """Grid names that address the solve; every other name is a path in the flow."""
 
-RESERVED = ("seed", "time", "param", "sample", "hidden", "lane", "t", "t_end", "outcome", "params", "gates", "quantile", "device")
+RESERVED = tuple(
+    "seed time param sample hidden lane t t_end outcome params gates quantile device cell order done block layout".split()  # noqa: SIM905
+)
 """Names in a Dataset that no axis of the grid may take."""
 
 Over = Mapping[str | tuple[str, ...], Sequence[Any]]
@@ -190,10 +192,22 @@ def make_axes(flow: Any, over: Over | None) -> list[Axis]:
                 raise ValueError(f"{path!r} stands twice in the grid: leave one out.")
         rows: list[Any] = list(values) if isinstance(entry, tuple) else [(value,) for value in values]
         axes.append(Axis("", paths, [tuple(row) for row in rows]))
-    short = [axis.paths[0].rpartition(".")[2] for axis in axes]
+    return [axis._replace(name=name) for axis, name in zip(axes, axis_names([axis.paths for axis in axes]), strict=True)]
+
+
+def axis_names(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The names of the axes: the last part of the first path where that is free, else the path.
+
+    Args:
+        paths: those of each axis.
+
+    Returns:
+        A name for each.
+    """
+    short = [first.rpartition(".")[2] for first, *_ in paths]
     alone = [short.count(name) == 1 and name not in RESERVED for name in short]
-    names = [name if good else axis.paths[0] for axis, name, good in zip(axes, short, alone, strict=True)]
-    return [axis._replace(name=f"flow.{name}" if name in RESERVED else name) for axis, name in zip(axes, names, strict=True)]
+    names = [name if good else first for (first, *_), name, good in zip(paths, short, alone, strict=True)]
+    return [f"flow.{name}" if name in RESERVED else name for name in names]
 
 
 def _check_path(flow: Any, path: Any) -> None:

@@ -12,8 +12,9 @@ from jaxtyping import Array, Int, PyTree
 
 from ..measure import sliding_gates
 from ..solve import Certificate, evaluate, neurons_of, once
-from ..store import Column
+from ..store import Column, check_case, check_name
 from .batch import Pool, Problem, Results, per_device, pool_shapes
+from .grid import RESERVED
 
 CERTIFICATE = tuple(field.name for field in dataclasses.fields(Certificate))
 OWN = ("t", "t_end", "outcome", "switched", "params", "gates", *CERTIFICATE)
@@ -114,12 +115,14 @@ def columns(problem: Problem, taken: tuple[str, ...]) -> dict[str, Column]:
         ValueError: an observable fails, or its name or dimensions clash with others.
     """
     for name in problem.watch:
+        check_name("an observable", name)
         for variable in (name, f"{name}_end"):
             # the flow's own loss at the end is what an observable "loss" gives too
-            if variable in ("seed", "time", "param", *taken, *OWN) and (variable, name) != ("loss_end", "loss"):
+            if variable in (*RESERVED, *taken, *OWN) and (variable, name) != ("loss_end", "loss"):
                 raise ValueError(f"the observable {name!r} would be stored as {variable!r}, a name that a sweep needs: call it otherwise.")
         if f"{name}_end" in problem.watch:
             raise ValueError(f"the observable {name + '_end'!r} has the name of the end of {name!r}: call it otherwise.")
+    check_case("the observable", (one for name in problem.watch for one in (name, f"{name}_end")), (*RESERVED, *taken, *OWN))
     try:
         shapes = _shapes(problem)
     except (TypeError, IndexError, KeyError, AttributeError) as error:
@@ -129,6 +132,8 @@ def columns(problem: Problem, taken: tuple[str, ...]) -> dict[str, Column]:
         extra = len(shapes[f"{name}_end"].shape)
         named = getattr(function, "dims", None)
         own = tuple(f"{name}_{k}" for k in range(extra)) if named is None else (named,) if isinstance(named, str) else tuple(named)
+        for dim in own:
+            check_name(f"a dimension of the observable {name!r}", dim)
         if len(own) != extra:
             raise ValueError(f"the observable {name!r} names the dimensions {own}, but has {extra}.")
         if len(set(own)) < extra or set(own) & {"seed", "time", *taken}:

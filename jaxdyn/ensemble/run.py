@@ -197,7 +197,10 @@ class Blocks:
         if block not in self.partial and self.over:
             self.partial[block] = self.store.read(block)
         elif block not in self.partial:
-            self.partial[block] = {key: np.full((size, *np.shape(value)), blank(np.asarray(value).dtype)) for key, value in row.items()}
+            self.partial[block] = {
+                key: np.full((size, *np.shape(value)), blank(np.asarray(value).dtype, key), np.asarray(value).dtype)
+                for key, value in row.items()
+            }
         for key, value in row.items():
             self.partial[block][key][slot] = value
         self.missing[block] -= 1

@@ -19,6 +19,7 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .. import _platform
+from .._describe import describe, source_digest
 from ..solve import (
     AbstractStopRule,
     Observable,
@@ -35,10 +36,11 @@ from ..solve import (
     observables,
     record_times,
 )
-from ..store import Column, LaneStore, describe, only_writer, open_root
+from ..solve.solution import layout
+from ..store import FORBIDDEN, FORMAT, Column, LaneStore, find_stores, only_writer, open_root
 from .batch import Problem
 from .cost import order_by_cost
-from .dataset import assemble, label
+from .dataset import assemble, grid_of, outcome_flags, warn_of_damage
 from .grid import Group, Over, Plan, make_axes, make_groups
 from .kept import columns
 from .progress import progress_bar
@@ -47,7 +49,7 @@ from .shapes import like_start
 
 
 class _Run(NamedTuple):
-    """One group of a sweep, ready to go: what is tried in turn, where it is kept, which places are still to do."""
+    """One group of a sweep: what is tried in turn, its store, its lanes, the places still to do, the blocks that are asked for."""
 
     problems: list[Problem]
     handed_over: list[tuple[Outcome, ...]]
@@ -55,6 +57,7 @@ class _Run(NamedTuple):
     seed: np.ndarray
     cell: np.ndarray
     todo: np.ndarray
+    needed: np.ndarray
 
 
 def check_seeds(seeds: int | Sequence[int] | np.ndarray) -> np.ndarray:
@@ -193,16 +196,21 @@ def sweep(
     }
     root, name = open_root(out, group)
     with only_writer(out):
-        found = [LaneStore.find(root, f"lanes_{k}", name) for k in range(len(groups))]
-        for store in found:
-            if store is not None:
-                _check_store(store, asked, width)
+        grid = grid_of(axes, _common_times(problems, groups))
+        found = {int(store.attributes.get("number", 0)): store for store in find_stores(root, name)}
+        for store in found.values():
+            _check_store(store, asked, width)
+        if not set(found) <= set(range(len(groups))):
+            raise ValueError(f"{name} has other groups of lanes than this version of jaxdyn makes: choose another place for the new run.")
         runs = []
         for k, one in enumerate(groups):
-            store = found[k]
+            store = found.get(k)
             if store is None:
-                store = _new_store(root, k, name, ladders[k], len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
-            runs.append(_prepare(store, ladders[k], [attempt.handed_over for attempt in tried[k]], len(one.cells), ids, where))
+                path = f"lanes_{k}" if len(groups) > 1 else ""  # a single group's arrays are where xarray.open_zarr looks
+                attributes = _attributes(ladders[k], k, one.cells, grid, asked, len(ids) * len(one.cells), width, where)
+                store = _new_store(root, path, name, kept[k], grid, asked, attributes, out is None)
+            handed_over = [attempt.handed_over for attempt in tried[k]]
+            runs.append(_prepare(store, ladders[k], handed_over, one.cells, grid, ids, where))
         left = [np.concatenate([run.todo, *(_waiting(run, turn) for turn in range(1, len(run.problems)))]) for run in runs]
         finished = len(ids) * sum(len(one.cells) for one in groups) - sum(
             int(np.isin(run.seed[places], ids).sum()) for run, places in zip(runs, left, strict=True)
@@ -219,7 +227,8 @@ def sweep(
                 if out is not None:
                     print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
                 raise
-        return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
+        runs[0].store.consolidate()
+        return assemble([(run.store, one.cells) for run, one in zip(runs, groups, strict=True)], grid, ids)
 
 
 def _settle(flow: Any, like: Any, t1: Any, stop: Any, how: Tolerances, record: Any, turn: int, values: dict[str, Any]) -> Settings:
@@ -254,72 +263,124 @@ def _common_times(problems: list[Problem], groups: list[Group]) -> np.ndarray | 
 
 
 def _check_store(store: LaneStore, asked: dict, width: int | None) -> None:
+    if store.format != FORMAT:
+        raise ValueError(
+            f"{store.name} has the format {store.format} of an earlier jaxdyn, which can be read with jaxdyn.open but not continued: "
+            "name another place for the new run."
+        )
     store.check_settings(asked)
     kept = int(store.attributes["width"])
     if width is not None and width != kept:
         raise ValueError(f"{store.name} was made with width={kept}, on which the last bits of a lane depend: leave width out to go on.")
-    if store.attributes["versions"] != _platform.versions():
+    then, now = store.attributes["versions"], _versions()
+    other = [f"{name} {then.get(name)} instead of {now.get(name)}" for name in {**then, **now} if then.get(name) != now.get(name)]
+    if other:
         warnings.warn(
-            f"{store.name} was begun with other versions of the packages: the new lanes may differ in their last bits.", stacklevel=3
+            f"{store.name} was begun with other versions of the packages ({', '.join(other)}): the new lanes may differ.", stacklevel=3
         )
 
 
-def _new_store(
-    root: Any,
-    number: int,
-    name: str,
+def _versions() -> dict[str, str]:
+    """The versions of the packages; of a jaxdyn that is not installed but worked on, also a hash of its source."""
+    source = source_digest()
+    return _platform.versions() | ({} if source is None else {"source of jaxdyn": source})
+
+
+def _attributes(
     ladder: list[Problem],
-    lanes: int,
-    kept: dict[str, Column],
+    number: int,
+    cells: list[tuple[int, ...]],
+    grid: dict,
     asked: dict,
+    lanes: int,
     width: int | None,
     devices: list,
-    in_memory: bool,
-) -> LaneStore:
+) -> dict[str, Any]:
+    """What a store says beside its data."""
     problem = ladder[0]
     methods = dict.fromkeys(describe_method(one.flow, one.settings, one.like) for one in ladder)
-    width = choose_width(lanes, problem.size, devices) if width is None else int(width)
-    # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
-    block = 256 if in_memory else int(np.clip(max(width * len(devices), lanes // 64), 8, 256))
-    attributes = {
-        "width": width,
+    return {
+        "number": number,
+        "width": choose_width(lanes, problem.size, devices) if width is None else int(width),
         "devices": len(devices),
-        "versions": _platform.versions(),
+        "lanes_at_first": lanes,
+        "versions": _versions(),
         "platform": _platform.describe(),
         "convention": getattr(problem.flow, "convention", "not declared"),
         "method": "; where switched: ".join(methods),
-        "param": label(problem.like),
+        "param": layout(problem.like),
+        "grid": json.dumps(grid),
+        "cells": [list(map(int, cell)) for cell in cells],
         "fingerprint": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16],
     }
-    return LaneStore.create(root, f"lanes_{number}", name, kept, asked, block, attributes)
+
+
+def _new_store(
+    root: Any, path: str, name: str, kept: dict[str, Column], grid: dict, asked: dict, attributes: dict, in_memory: bool
+) -> LaneStore:
+    lanes, together = attributes["lanes_at_first"], attributes["width"] * attributes["devices"]
+    # a block is what a kill may lose, a sixty-fourth of the run; and a file for each variable, which takes a millisecond
+    block = 256 if in_memory else int(np.clip(max(together, lanes // 64), 8, 256))
+    axes = {axis: (str(values.dtype), about) for axis, (values, about) in _lane_axes(grid).items()}
+    beside = {"axes": axes, "time": grid["times"], "outcome": outcome_flags()}
+    return LaneStore.create(root, path, name, kept, asked, block, attributes, beside)
+
+
+def _lane_axes(grid: dict) -> dict[str, tuple[np.ndarray, dict]]:
+    """The values of each axis of the grid that a file can be named after, as arrays; of what is no number the position, with the values."""
+    found = {}
+    for name, dim, values in grid["coords"]:
+        if name == dim and not set(name) & FORBIDDEN:
+            numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+            found[name] = (np.asarray(values), {}) if numbers else (np.arange(len(values)), {"values": [str(value) for value in values]})
+    return found
 
 
 def _prepare(
-    store: LaneStore, ladder: list[Problem], handed_over: list[tuple[Outcome, ...]], cells: int, ids: np.ndarray, devices: list
+    store: LaneStore,
+    ladder: list[Problem],
+    handed_over: list[tuple[Outcome, ...]],
+    cells: list[tuple[int, ...]],
+    grid: dict,
+    ids: np.ndarray,
+    devices: list,
 ) -> _Run:
     """Extends a store by the seeds that are new, and finds what is still to do."""
-    store.mend()
-    seed, cell = store.lanes()
+    store.trim()
+    seed, cell, order = store.lists()
     new = ids[~np.isin(ids, seed)]
     if len(new):
-        fresh_seed, fresh_cell = np.repeat(new, cells), np.tile(np.arange(cells), len(new))
+        fresh_seed, fresh_cell = np.repeat(new, len(cells)), np.tile(np.arange(len(cells)), len(new))
+        fresh_order = np.repeat(order.max(initial=-1) + 1 + np.arange(len(new)), len(cells))
         if len(fresh_seed) > int(store.attributes["width"]) * len(devices):  # or all of them start at once
-            order = order_by_cost(ladder[0], fresh_seed, fresh_cell)
-            fresh_seed, fresh_cell = fresh_seed[order], fresh_cell[order]
-        store.extend(fresh_seed, fresh_cell)
+            by_cost = order_by_cost(ladder[0], fresh_seed, fresh_cell)
+            fresh_seed, fresh_cell, fresh_order = fresh_seed[by_cost], fresh_cell[by_cost], fresh_order[by_cost]
+        dims, where = [name for name, _ in grid["dims"]], np.asarray(cells).reshape(len(cells), -1)[fresh_cell]
+        axes = {name: values[where[:, dims.index(name)]] for name, (values, _) in _lane_axes(grid).items()}
+        store.extend(fresh_seed, fresh_cell, fresh_order, axes)
         seed, cell = store.lanes()
-    needed = np.isin(seed, ids).reshape(-1, store.block).any(axis=1)
-    todo = np.flatnonzero(np.repeat(needed & ~store.done(), store.block) & (seed >= 0))
-    return _Run(ladder, handed_over, store, seed, cell, todo)
+    needed = np.flatnonzero(np.isin(seed, ids).reshape(-1, store.block).any(axis=1))
+    done, damaged = store.state(needed)
+    warn_of_damage(store, damaged, "its lanes are computed again")
+    open_blocks = np.isin(np.arange(store.blocks), needed) & ~done
+    todo = np.flatnonzero(np.repeat(open_blocks, store.block) & (seed >= 0))
+    return _Run(ladder, handed_over, store, seed, cell, todo, needed)
+
+
+def _values(run: _Run, key: str, places: np.ndarray) -> np.ndarray:
+    """A quantity at places in blocks that are done."""
+    blocks, which = np.unique(places // run.store.block, return_inverse=True)
+    if not len(blocks):
+        return np.zeros(0)
+    return np.stack([run.store.values(key, int(block)) for block in blocks])[which, places % run.store.block]
 
 
 def _waiting(run: _Run, turn: int) -> np.ndarray:
     """Places in blocks that are done whose lanes wait for a turn, because the solver of the turn before handed them over."""
-    outcome = run.store.values("outcome")
-    there = (run.seed >= 0) & np.isin(outcome, [int(one) for one in run.handed_over[turn - 1]])
-    there &= run.store.values("switched") == run.problems[turn - 1].switched
-    there[run.todo] = False
-    return np.flatnonzero(there)
+    done = np.repeat(np.isin(np.arange(run.store.blocks), np.setdiff1d(run.needed, run.todo // run.store.block)), run.store.block)
+    places = np.flatnonzero(done & (run.seed >= 0))
+    there = np.isin(_values(run, "outcome", places), [int(one) for one in run.handed_over[turn - 1]])
+    return places[there & (_values(run, "switched", places) == run.problems[turn - 1].switched)]
 
 
 def _carry_out(run: _Run, devices: list) -> Iterator[int]:
@@ -337,7 +398,7 @@ def _advance(run: _Run, turn: int, todo: np.ndarray, blocks: Blocks, devices: li
     if not len(todo):
         return
     width = int(run.store.attributes["width"])
-    projected = run.store.values("projected_steps")[todo] if turn else np.full(len(todo), np.nan)
+    projected = _values(run, "projected_steps", todo) if turn else np.full(len(todo), np.nan)
     goes_on = [int(one) for one in run.handed_over[turn]] if turn + 1 < len(run.problems) else []
     batch = Batch(run.problems[turn], run.seed[todo], run.cell[todo], projected, width, devices[: min(len(devices), len(todo))])
     try:
@@ -345,6 +406,6 @@ def _advance(run: _Run, turn: int, todo: np.ndarray, blocks: Blocks, devices: li
             for k, place in enumerate(todo[places]):
                 blocks.add(int(place), {key: values[k] for key, values in rows.items()})
             yield int(np.sum(~np.isin(rows["outcome"], goes_on)))
-    finally:
+    finally:  # after a full disk this fails with the same sentence
         before = int(run.store.attributes.get("lane_steps_computed", 0))
         run.store.note(lane_steps_computed=before + batch.iterations * width)

@@ -56,6 +56,14 @@ def save(figure: Figure, paths: Sequence[str]) -> None:
     Args:
         figure: the figure.
         paths: file names.
+
+    Raises:
+        ValueError: one cannot be written, such as on a full disk.
     """
     for path in paths:
-        figure.savefig(path, dpi=160, facecolor="white")
+        try:
+            figure.savefig(path, dpi=160, facecolor="white")
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be written ({error.strerror or error}): make room or name another place, and call again."
+            ) from error

@@ -2,16 +2,19 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import jax.tree_util as jtu
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._describe import describe, named_difference
 from .._platform import versions
 from .._types import Params
 from .outcome import Outcome
@@ -69,18 +72,82 @@ class Solution(eqx.Module):
         return "\n".join(lines)
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes the solution to one `.npz` file, whole or not at all.
+        """Writes the solution to one `.npz` file, whole or not at all, with a description of its flow.
 
         Args:
             path: where to; an existing file is replaced.
+
+        Raises:
+            ValueError: it cannot be written there, or this is the solution of a computation that is being traced.
         """
         path = Path(path)
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(self)):
+            raise ValueError("a solution cannot be saved inside jit or vmap: return it, and save it outside.")
         leaves: dict[str, Any] = {f"leaf_{k:04d}": np.asarray(leaf) for k, leaf in enumerate(jax.tree.leaves(self))}
         about = {"method": self.method, "convention": self.convention, "versions": versions(), "observed": sorted(self.observed)}
+        flow = flow_of(self)
+        about |= {"params": layout(self.params), "flow": None if flow is None else describe(flow)}
+        if not path.name or path.is_dir():
+            raise ValueError(f"{path} is a directory: name a file, such as {path / 'lane.npz'}.")
         partial = path.with_name(path.name + ".partial")
-        with partial.open("wb") as file:
-            np.savez(file, about=np.asarray(json.dumps(about)), **leaves)
-        os.replace(partial, path)
+        try:
+            with partial.open("wb") as file:
+                np.savez(file, about=np.asarray(json.dumps(about)), **leaves)
+            os.replace(partial, path)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
+            fix = "make room, or name another place" if path.parent.is_dir() else "name a directory that exists"
+            raise ValueError(f"the solution cannot be written to {path} ({error.strerror or error}): {fix}.") from error
+
+
+FLOW = "_flow"
+"""Attribute of a solution that is no field: a field would be compiled in, and solutions of different flows could not be stacked."""
+
+
+def remember_flow(solution: Solution, flow: Any) -> Solution:
+    """Notes on a solution which flow it is of, where that has values; transformations of JAX forget it.
+
+    Args:
+        solution: the solution.
+        flow: its flow.
+
+    Returns:
+        The solution.
+    """
+    if not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((solution, flow))):
+        object.__setattr__(solution, FLOW, flow)
+    return solution
+
+
+def flow_of(solution: Solution) -> Any:
+    """The flow that `remember_flow` noted; None if a transformation of JAX forgot it."""
+    return getattr(solution, FLOW, None)
+
+
+def layout(params: PyTree) -> list[list]:
+    """Names and shapes of parameters, in the order of the flat vector."""
+    return [[jtu.keystr(path, simple=True, separator="."), list(jnp.shape(leaf))] for path, leaf in jtu.tree_leaves_with_path(params)]
+
+
+def check_same_flow(solution: Solution, flow: Any) -> None:
+    """Refuses to continue a solution with another flow: its state holds velocities of the flow that it is of.
+
+    Args:
+        solution: the solution.
+        flow: what to continue with.
+
+    Raises:
+        ValueError: it is of another flow.
+    """
+    own = flow_of(solution)
+    if own is None or own is flow or any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(flow)):
+        return
+    if difference := named_difference(describe(own), describe(flow), "flow"):
+        raise ValueError(
+            f"this solution was made with {difference}: to change the flow on the way, start from sol.params with t0=sol.t, "
+            "whose first step is found again."
+        )
 
 
 def _recorded(like: PyTree) -> PyTree:
@@ -99,24 +166,26 @@ def saved_method(path: str | os.PathLike) -> str:
         return ""
 
 
-def read_solution(path: str | os.PathLike, like: PyTree, method: str) -> Any:
+def read_solution(path: str | os.PathLike, like: PyTree, method: str, flow: Any) -> Any:
     """Reads a file that `Solution.save` wrote into the structure of `like`.
 
     Args:
         path: the file.
         like: a solution, or its shapes; the record times may differ in number.
         method: the solver that is expected.
+        flow: the flow that it should be of.
 
     Returns:
         The solution.
 
     Raises:
-        ValueError: the file is broken, or is of another network or solver.
+        ValueError: the file is broken, or is of another flow, network or solver.
     """
     try:
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
             method_then, convention_then, observed_then = about["method"], about["convention"], about["observed"]
+            layout_then, flow_then = about.get("params"), about.get("flow")
             leaves = [file[f"leaf_{k:04d}"] for k in range(len(file.files) - 1)]
     except FileNotFoundError:
         raise ValueError(f"there is no solution at {path}: check the path, sol.save(path) writes one.") from None
@@ -137,4 +206,27 @@ def read_solution(path: str | os.PathLike, like: PyTree, method: str) -> Any:
         if leaf.shape != needed or leaf.dtype != shape.dtype:
             there, here = f"{leaf.dtype} arrays of shape {leaf.shape}", f"{shape.dtype} {needed}"
             raise ValueError(f"{path} is of another network: it holds {there} where this flow needs {here}.")
-    return jax.tree.unflatten(treedef, [jnp.asarray(leaf) for leaf in leaves])
+    if layout_then is not None and (difference := named_difference(layout_then, layout(like.params), "params")):
+        raise ValueError(f"{path} is of another network, with {difference}: give its own flow.")
+    if flow_then is not None and (difference := named_difference(flow_then, json.loads(json.dumps(describe(flow))), "flow")):
+        raise ValueError(f"{path} was made with {difference}: load it with the flow that was solved, and start another from its params.")
+    solution = jax.tree.unflatten(treedef, [jnp.asarray(leaf) for leaf in leaves])
+    if flow_then is None:
+        _check_loss(path, solution, flow)
+    return remember_flow(solution, flow)
+
+
+def _check_loss(path: str | os.PathLike, solution: Solution, flow: Any) -> None:
+    """Where a file does not say which flow it is of, the loss of its end does.
+
+    Args:
+        path: the file.
+        solution: what it holds.
+        flow: the flow that it should be of.
+
+    Raises:
+        ValueError: the flow has another loss there.
+    """
+    then, now = np.asarray(solution.certificate.loss_end), np.asarray(flow.loss(solution.params))
+    if np.isfinite(then) and not np.isclose(now, then, rtol=1e-3 if then.dtype == np.float32 else 1e-6, atol=1e-12):
+        raise ValueError(f"{path} ended at the loss {then:.6g}, where this flow has {now:.6g}: give the flow that was solved.")

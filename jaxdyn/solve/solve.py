@@ -30,7 +30,7 @@ from .settings import (
     is_concrete,
     make_settings,
 )
-from .solution import Solution, read_solution, saved_method
+from .solution import Solution, check_same_flow, read_solution, remember_flow, saved_method
 from .state import LaneState, Settings
 
 DEFAULT_MAX_RECORDED_STEPS = 4096
@@ -117,6 +117,7 @@ def solve(
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
         if is_concrete(start.outcome) and int(start.outcome) in NO_FURTHER:
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
+        check_same_flow(start, flow)
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
     tried = attempts(flow, params, t1, how)
@@ -145,7 +146,7 @@ def solve(
         if attempt is tried[-1] or int(end.outcome) not in attempt.handed_over:
             break
         projected = end.certificate.projected_steps
-    return _report(flow, params, settings, followed, watch)  # pyright: ignore[reportPossiblyUnbound]
+    return remember_flow(_report(flow, params, settings, followed, watch), flow)  # pyright: ignore[reportPossiblyUnbound]
 
 
 def _steps_so_far(solution: Solution) -> Array:
@@ -259,4 +260,4 @@ def load_solution(
         )
 
     skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
-    return read_solution(path, skeleton, describe_method(flow, settings, params))
+    return read_solution(path, skeleton, describe_method(flow, settings, params), flow)

@@ -1,23 +1,31 @@
 """Lanes in Zarr: blocks of them, each block its own region, with a done mark that is written last.
 
 A store is a Zarr group with an array for each quantity, whose first axis is the place of a lane in the queue, in chunks of one block;
-`seed` and `cell` say which lane stands at a place (-1 where a block is padded), and `done` holds for each block 0, or 1 + the CRC-32 of
-all its bytes. So a kill at any moment leaves whole blocks and missing blocks, and damage is seen when it is read.
+`seed` and `cell` say which lane stands at a place (-1 where a block is padded), `order` in which order the seeds were asked for, and
+`done` holds for each block 0, or a checksum of all its bytes together with the store's settings, the block's number, its seeds and its
+cells. So a kill at any moment leaves whole blocks and missing blocks, and a block that is damaged or stands where it does not belong is
+found when it is read.
 """
 
 import json
-import zlib
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import zarr
 
-from .describe import first_difference
+from .._describe import named_difference
+from .integrity import checksum, checksum_of_format_2, identity, seal
+from .root import consolidate, forget_consolidated, uncached, writing
 
-FORMAT = 2
+FORMAT = 3
 NEW = {"format": "not whole yet"}
 """Attributes of a group while its arrays are made: a kill leaves nothing to go on from. Used as a copy: Zarr keeps it."""
+LISTS = ("seed", "cell", "order")
+"""What says which lane stands at a place."""
+MISSING = -1
+"""Outcome of a lane that is not done."""
 
 
 class Column(NamedTuple):
@@ -28,17 +36,17 @@ class Column(NamedTuple):
     dims: tuple[str, ...]
 
 
-def blank(dtype: Any) -> Any:
-    """What stands where there is no value: NaN, or 0 where there is no NaN."""
+def blank(dtype: Any, key: str = "") -> Any:
+    """What stands where there is no value: NaN, or 0 where there is no NaN; -1 as an outcome."""
     kind = np.dtype(dtype)
-    return kind.type(np.nan) if kind.kind in "fc" else kind.type(0)
+    return kind.type(np.nan) if kind.kind in "fc" else kind.type(MISSING if key == "outcome" else 0)
 
 
 class LaneStore:
     """One group of lanes that share their shapes."""
 
     def __init__(self, group: zarr.Group, name: str):
-        """A store in a Zarr group that `create` or `open` made.
+        """A store in a Zarr group that `create` or `find_store` made.
 
         Args:
             group: the Zarr group.
@@ -46,90 +54,77 @@ class LaneStore:
         """
         self.group, self.name = group, name
         self._cache: dict[str, zarr.Array] = {}
+        self._lists: tuple[np.ndarray, ...] | None = None
+        self._identity: bytes | None = None
 
     @staticmethod
     def create(
-        parent: zarr.Group, path: str, name: str, columns: Mapping[str, Column], settings: dict, block: int, attributes: dict
+        parent: zarr.Group,
+        path: str,
+        name: str,
+        columns: Mapping[str, Column],
+        settings: dict,
+        block: int,
+        attributes: dict,
+        beside: Mapping[str, Any] | None = None,
     ) -> "LaneStore":
         """An empty store.
 
         Args:
             parent: where to.
-            path: name of the new group in it.
+            path: name of its group in it; '' for the parent itself.
             name: how messages call it.
             columns: what is kept.
             settings: what made it; another run must have the same.
             block: lanes a block.
-            attributes: what else to write beside the data.
+            attributes: what else to write beside the data; texts, integers, and lists of them.
+            beside: what `xarray.open_zarr` shows beside the lanes: `axes` (dtype and attributes of what the grid has for each lane, by
+                name), `time` (the record times, or None) and `outcome` (attributes of the outcomes).
 
         Returns:
-            The store.
-
-        Raises:
-            ValueError: the place cannot be written.
+            The store. A place that cannot be written is a `ValueError`.
         """
-        try:
-            group = parent.create_group(path, overwrite=True, attributes=dict(NEW))
+        beside = beside or {}
+        axes, times = beside.get("axes", {}), beside.get("time")
+        with writing(name):
+            if path:
+                parent.require_group(path)
+            group = uncached(parent, path)
+            forget_consolidated(group)
+            group.attrs.put(dict(NEW))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a file that a kill left behind
+                left = [key for key, _ in group.arrays()]
+            for key in left:
+                del group[key]
             for key, column in columns.items():
                 group.create_array(
-                    f"data/{key}",
+                    key,
                     shape=(0, *column.shape),
                     chunks=(block, *(max(1, n) for n in column.shape)),
                     dtype=column.dtype,
-                    fill_value=blank(column.dtype),
+                    fill_value=blank(column.dtype, key),
                     dimension_names=("lane", *column.dims),
+                    attributes=beside.get(key),
                 )
-            for key in ("seed", "cell"):
+            for key in LISTS:
                 group.create_array(key, shape=(0,), chunks=(block,), dtype="int64", fill_value=-1, dimension_names=("lane",))
+            for key, (dtype, about) in axes.items():
+                group.create_array(key, shape=(0,), chunks=(block,), dtype=dtype, dimension_names=("lane",), attributes=about)
+            if times is not None:
+                group.create_array("time", data=np.asarray(times, float), dimension_names=("time",))
             group.create_array("done", shape=(0,), chunks=(1,), dtype="int64", fill_value=0, dimension_names=("block",))
             layout = {key: [list(column.shape), column.dtype, list(column.dims)] for key, column in columns.items()}
             own = {"format": FORMAT, "block": block, "places": 0, "queue": 0, "columns": layout, "settings": json.dumps(settings)}
-            group.attrs.put({**attributes, **own})  # one write: all of them or none
-        except OSError as error:
-            raise ValueError(
-                f"{name} cannot be written ({error.strerror or error}): name another place, or mend its permissions."
-            ) from error
+            own |= {"axes": sorted(axes), "coordinates": " ".join([*LISTS, *sorted(axes)])}
+            whole = json.loads(json.dumps({**attributes, **own}))
+            group.attrs.put({**whole, "seal": seal(whole)})  # one write: all of them or none
         return LaneStore(group, name)
 
-    @staticmethod
-    def find(parent: zarr.Group, path: str, name: str) -> "LaneStore | None":
-        """A store that is there already; nothing is changed.
-
-        Args:
-            parent: where.
-            path: name of its group.
-            name: how messages call it.
-
-        Returns:
-            The store; None if there is none, or a kill left it half made.
-
-        Raises:
-            ValueError: it is not a store of this kind, or damaged.
-        """
-        try:
-            if path not in parent:
-                return None
-            group = parent[path]
-            assert isinstance(group, zarr.Group)
-            attrs = dict(group.attrs)
-            if attrs == NEW:
-                return None
-            found = attrs["format"]
-            if found == FORMAT:
-                store = LaneStore(group, name)
-                for key in ("block", "places", "queue", "settings"):
-                    attrs[key]
-                for key, column in store.columns.items():
-                    array = store._array(f"data/{key}")
-                    if array.shape[1:] != column.shape or str(array.dtype) != column.dtype:
-                        raise ValueError(f"{key} has another shape")
-                for key in ("seed", "cell", "done"):
-                    store._array(key)
-                return store
-        except Exception as error:  # whatever a torn or missing file makes of the reader
-            message = f"{name} is not a whole store of lanes ({type(error).__name__}: {_short(error)}): choose another place, or delete it."
-            raise ValueError(message) from error
-        raise ValueError(f"{name} has the format {found} and this version of jaxdyn writes {FORMAT}: choose another place for the new run.")
+    @property
+    def format(self) -> int:
+        """The format that it is written in: 3, or 2 for one that can only be read."""
+        return int(self.attributes["format"])
 
     @property
     def block(self) -> int:
@@ -140,6 +135,11 @@ class LaneStore:
     def places(self) -> int:
         """Lanes in all, padding included."""
         return int(self.attributes["places"])
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in all."""
+        return self.places // self.block
 
     @property
     def columns(self) -> dict[str, Column]:
@@ -160,66 +160,105 @@ class LaneStore:
         Raises:
             ValueError: the store was made with others.
         """
-        found = first_difference(json.loads(self.attributes["settings"]), json.loads(json.dumps(settings)))
+        found = named_difference(json.loads(self.attributes["settings"]), json.loads(json.dumps(settings)))
         if found:
-            path, old, new = found
             raise ValueError(
-                f"{self.name} was made with {path} = {_short(old)}, not {_short(new)}: "
+                f"{self.name} was made with {found}: "
                 "take the same settings to go on, or another place for the new run; nothing was changed."
             )
 
-    def _array(self, key: str) -> zarr.Array:
+    def array(self, key: str) -> zarr.Array:
+        """One of its arrays.
+
+        Args:
+            key: a column, or `seed`, `cell`, `order`, `done`.
+
+        Returns:
+            The Zarr array.
+        """
         if key not in self._cache:
-            array = self.group[key]
+            array = self.group[f"data/{key}" if self.format == 2 and key in self.columns else key]
             assert isinstance(array, zarr.Array)
             self._cache[key] = array
         return self._cache[key]
 
     def _resize(self, places: int) -> None:
-        lengths = {f"data/{key}": places for key in self.columns} | {"seed": places, "cell": places, "done": places // self.block}
-        for key, length in lengths.items():
-            array = self._array(key)
+        lanes = (*self.columns, *LISTS, *self.attributes["axes"])
+        for key, length in {**dict.fromkeys(lanes, places), "done": places // self.block}.items():
+            array = self.array(key)
             if array.shape[0] != length:
                 array.resize((length, *array.shape[1:]))
 
-    def mend(self) -> None:
+    def trim(self) -> None:
         """Sets right what a kill left between two states of growth."""
-        self._resize(self.places)
+        with writing(self.name):
+            self._resize(self.places)
 
     def lanes(self) -> tuple[np.ndarray, np.ndarray]:
         """Seed and cell at each place; -1 where there is none.
 
         Returns:
-            Both, as integers.
+            Both, as integers. Damaged ones are a `ValueError`.
+        """
+        return self.lists()[:2]  # pyright: ignore[reportReturnType]
+
+    def lists(self) -> tuple[np.ndarray, ...]:
+        """Seed and cell at each place, and the position of the seed in the order in which the seeds were asked for.
+
+        Returns:
+            The three, as integers; a store of format 2 has no order.
 
         Raises:
             ValueError: they are damaged.
         """
-        try:
-            both = [np.asarray(self._array(key)[: self.places]) for key in ("seed", "cell")]
-        except Exception as error:
-            raise ValueError(
-                f"{self.name} has lost its list of lanes ({type(error).__name__}): choose another place, or delete it."
-            ) from error
-        if _crc(dict(zip(("seed", "cell"), both, strict=True))) != self.attributes["queue"] and self.places:
-            raise ValueError(f"{self.name} has lost its list of lanes: choose another place, or delete it.")
-        return both[0], both[1]
+        if self._lists is None:
+            keys = LISTS if self.format > 2 else LISTS[:2]
+            try:
+                if self.places and int(np.asarray(self.array("seed")[self.places - self.block])) < 0:
+                    raise ValueError("the last block has no lane")  # before memory is taken for all of them
+                found = {key: np.asarray(self.array(key)[: self.places]) for key in keys}
+            except Exception as error:
+                raise ValueError(self._lost(f" ({type(error).__name__})")) from error
+            if self.places and self._checksum("lanes", found) != self.attributes["queue"]:
+                raise ValueError(self._lost(""))
+            self._lists = tuple(found[key] for key in keys)
+        return self._lists
 
-    def extend(self, seed: np.ndarray, cell: np.ndarray) -> None:
+    def _lost(self, why: str) -> str:
+        return f"{self.name} has lost its list of lanes{why}: choose another place, or delete it."
+
+    def _checksum(self, where: Any, rows: Mapping[str, np.ndarray]) -> int:
+        if self.format == 2:
+            return checksum_of_format_2(rows)
+        if self._identity is None:
+            self._identity = identity(self.attributes)
+        return checksum(self._identity, where, rows)
+
+    def extend(self, seed: np.ndarray, cell: np.ndarray, order: np.ndarray, axes: Mapping[str, np.ndarray] | None = None) -> None:
         """Adds lanes at the end, from a new block on.
 
         Args:
             seed: their seeds, in the order of the queue.
             cell: their cells.
+            order: the positions of their seeds among all that were asked for.
+            axes: what the grid has for each.
         """
-        before, padding = self.lanes(), np.full(-len(seed) % self.block, -1)
-        after = [np.concatenate([old, new, padding]).astype(np.int64) for old, new in zip(before, (seed, cell), strict=True)]
-        old, places = self.places, len(after[0])
-        self._resize(places)
-        for key, values in zip(("seed", "cell"), after, strict=True):
-            self._array(key)[old:] = values[old:]
+        before, padding = self.lists(), np.full(-len(seed) % self.block, -1)
+        after = {
+            key: np.concatenate([old, new, padding]).astype(np.int64)
+            for key, old, new in zip(LISTS, before, (seed, cell, order), strict=True)
+        }
+        old, places = self.places, len(after["seed"])
+        with writing(self.name):
+            forget_consolidated(self.group)
+            self._resize(places)
+            for key, values in after.items():
+                self.array(key)[old:] = values[old:]
+            for key, values in (axes or {}).items():
+                self.array(key)[old : old + len(values)] = values
         # from here on they belong to the store
-        self.note(places=places, queue=_crc(dict(zip(("seed", "cell"), after, strict=True))))
+        self.note(places=places, queue=self._checksum("lanes", after))
+        self._lists = tuple(after.values())
 
     def note(self, **attributes: Any) -> None:
         """Writes attributes beside the data, all of them or none.
@@ -227,24 +266,46 @@ class LaneStore:
         Args:
             **attributes: by name.
         """
-        self.group.attrs.put({**self.attributes, **attributes})
+        new = {**self.attributes, **attributes}
+        with writing(self.name):
+            self.group.attrs.put({**new, "seal": seal(new)})
 
-    def done(self) -> np.ndarray:
-        """Whether each block is finished and undamaged."""
-        return np.asarray([self._rows(b) is not None for b in range(self.places // self.block)], bool)
+    def consolidate(self) -> None:
+        """Copies the metadata of all arrays to those of the root, for `xarray.open_zarr`."""
+        with writing(self.name):
+            consolidate(self.group)
+
+    def state(self, blocks: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Which blocks are done, and which are damaged.
+
+        Args:
+            blocks: the blocks that are looked at, all by default.
+
+        Returns:
+            For each block of the store whether it is finished and whole, and whether it has a mark that it does not fit.
+        """
+        done, damaged = np.zeros(self.blocks, bool), np.zeros(self.blocks, bool)
+        for block in np.arange(self.blocks) if blocks is None else blocks:
+            rows = self._rows(int(block))
+            done[block], damaged[block] = isinstance(rows, dict), rows is False
+        return done, damaged
 
     def _region(self, block: int) -> slice:
         return slice(block * self.block, (block + 1) * self.block)
 
-    def _rows(self, block: int) -> dict[str, np.ndarray] | None:
+    def _mark(self, block: int, rows: Mapping[str, np.ndarray]) -> int:
+        return self._checksum([block, *(values[self._region(block)].tolist() for values in self.lanes())], rows)
+
+    def _rows(self, block: int) -> dict[str, np.ndarray] | bool | None:
+        """The block; None if it is not done, False if it is damaged."""
         try:
-            mark = int(np.asarray(self._array("done")[block]))
+            mark = int(np.asarray(self.array("done")[block]))
             if mark == 0:
                 return None
-            rows = {key: np.asarray(self._array(f"data/{key}")[self._region(block)]) for key in self.columns}
+            rows = {key: np.asarray(self.array(key)[self._region(block)]) for key in self.columns}
         except Exception:  # whatever a torn chunk makes of the decoder
-            return None
-        return rows if _crc(rows) == mark else None
+            return False
+        return rows if self._mark(block, rows) == mark else False
 
     def write(self, block: int, rows: Mapping[str, np.ndarray]) -> None:
         """Writes a block, then its mark.
@@ -254,20 +315,22 @@ class LaneStore:
             rows: for each quantity the lanes of the block, padded to its length.
         """
         exact = {key: _plain(rows[key], column.dtype) for key, column in self.columns.items()}
-        for key, values in exact.items():
-            self._array(f"data/{key}")[self._region(block)] = values
-        self._array("done")[block] = _crc(exact)
+        with writing(self.name):
+            for key, values in exact.items():
+                self.array(key)[self._region(block)] = values
+            self.array("done")[block] = self._mark(block, exact)
 
-    def values(self, key: str) -> np.ndarray:
-        """One quantity of all lanes; it means something in blocks that are done.
+    def values(self, key: str, block: int) -> np.ndarray:
+        """One quantity of the lanes of a block that is done.
 
         Args:
             key: which.
+            block: of which block.
 
         Returns:
             Its values, the places first.
         """
-        return np.asarray(self._array(f"data/{key}")[: self.places])
+        return np.asarray(self.array(key)[self._region(block)])
 
     def read(self, block: int) -> dict[str, np.ndarray]:
         """The quantities of a block that is done.
@@ -282,8 +345,8 @@ class LaneStore:
             ValueError: it is not done, or damaged.
         """
         rows = self._rows(block)
-        if rows is None:
-            raise ValueError(f"{self.name} is damaged in block {block}: run it again, only that block is done anew.")
+        if not isinstance(rows, dict):
+            raise ValueError(f"{self.name} is damaged in block {block}: run the sweep again, which repeats only that block.")
         return rows
 
 
@@ -293,15 +356,3 @@ def _plain(values: np.ndarray, dtype: str) -> np.ndarray:
     if values.dtype.kind == "f":
         values[np.isnan(values)] = np.nan
     return values
-
-
-def _crc(rows: Mapping[str, np.ndarray]) -> int:
-    total = 0
-    for key in sorted(rows):
-        total = zlib.crc32(np.ascontiguousarray(rows[key]).tobytes(), zlib.crc32(key.encode(), total))
-    return 1 + total
-
-
-def _short(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
-from ensemble_flows import HOW, net_flow
+from ensemble_flows import HOW, Net, net_flow
 
 import jaxdyn as jd
 
@@ -73,3 +73,29 @@ def test_a_dataset_can_be_written_and_read(tmp_path):
     ds.to_zarr(tmp_path / "copy.zarr")
     again = xr.open_zarr(tmp_path / "copy.zarr").load()
     assert again.equals(ds) and again.attrs["convention"] == ds.attrs["convention"]
+
+
+def test_parameters_of_another_network_or_flow_are_refused():
+    """Equally many numbers are not enough: names, shapes and the flow's settings count, but for what the grid varies."""
+    flow = net_flow()
+    ds = jd.sweep(flow, 3, {"model.scale": [0.5, 2.0]}, **HOW)
+    place = {"seed": 2, "scale": 0.5}
+    others = {
+        "flow.model": jd.flows.GradientFlow(
+            jd.models.TwoLayer(width=4, activation="tanh", bias=False), jd.losses.square, jd.data.sinusoid(n=5)
+        ),
+        "flow.model.shape = tanh, not sin": jd.flows.GradientFlow(Net(4, shape="sin"), jd.losses.square, jd.data.sinusoid(n=5)),
+        "flow.data": jd.flows.GradientFlow(Net(4), jd.losses.square, jd.data.sinusoid(n=6)),
+        "flow.loss_function": jd.flows.GradientFlow(Net(4), jd.losses.mean_square, jd.data.sinusoid(n=5)),
+    }
+    for named, other in others.items():
+        with pytest.raises(ValueError, match="another network" if named == "flow.model" else "was made with") as error:
+            jd.final_params(ds, other, **place)
+        assert named == "flow.model" or named in str(error.value)
+    expected = jd.final_params(ds, flow, **place)
+    varied = jd.flows.GradientFlow(Net(4, scale=7.0), jd.losses.square, jd.data.sinusoid(n=5))
+    np.testing.assert_array_equal(jd.final_params(ds, varied, **place)["a"], expected["a"])
+    bare = ds.drop_attrs().assign_attrs(param_layout=ds.attrs["param_layout"])
+    np.testing.assert_array_equal(jd.final_params(bare, others["flow.data"], **place)["a"], expected["a"])
+    with pytest.raises(ValueError, match="another network"):
+        jd.final_params(bare, others["flow.model"], **place)

@@ -47,7 +47,7 @@ def duration(tmp_path_factory, unbroken):
 
 def blocks_done(out: Path) -> tuple[int, int]:
     try:
-        marks = zarr.open_array(str(out / "lanes_0" / "done"), mode="r")[:]
+        marks = zarr.open_array(str(out / "done"), mode="r")[:]
     except (FileNotFoundError, zarr.errors.NodeNotFoundError):
         return 0, 0
     return int(np.count_nonzero(marks)), len(marks)

@@ -68,12 +68,12 @@ def test_a_part_of_a_store(copy, whole):
 
 
 def test_a_part_of_a_store_that_is_not_finished_does_only_its_blocks(copy, whole):
-    shutil.rmtree(copy / "lanes_0" / "done" / "c")
-    seeds = zarr.open_array(str(copy / "lanes_0" / "seed"), mode="r")[:]
+    shutil.rmtree(copy / "done" / "c")
+    seeds = zarr.open_array(str(copy / "seed"), mode="r")[:]
     of_seed_0 = {int(place) // 8 for place in np.flatnonzero(seeds == 0)}
     assert len(of_seed_0) < 3
     assert_same_bits(run(copy, [0]), whole[1].sel(seed=[0]))
-    marks = zarr.open_array(str(copy / "lanes_0" / "done"), mode="r")[:]
+    marks = zarr.open_array(str(copy / "done"), mode="r")[:]
     assert set(np.flatnonzero(marks).tolist()) == of_seed_0
 
 
@@ -129,23 +129,23 @@ def halve(path: Path):
 
 
 DAMAGE = {
-    "a chunk is gone": lambda s: (s / "data/params/c/1/0").unlink(),
-    "a chunk is torn": lambda s: halve(s / "data/params/c/1/0"),
-    "a chunk is another's": lambda s: shutil.copy(s / "data/params/c/0/0", s / "data/params/c/1/0"),
-    "a chunk is flipped": lambda s: flip(s / "data/t_end/c/1"),
-    "a chunk is empty": lambda s: (s / "data/first_end/c/1").write_bytes(b""),
+    "a chunk is gone": lambda s: (s / "params/c/1/0").unlink(),
+    "a chunk is torn": lambda s: halve(s / "params/c/1/0"),
+    "a chunk is another's": lambda s: shutil.copy(s / "params/c/0/0", s / "params/c/1/0"),
+    "a chunk is flipped": lambda s: flip(s / "t_end/c/1"),
+    "a chunk is empty": lambda s: (s / "first_end/c/1").write_bytes(b""),
     "a mark is gone": lambda s: (s / "done/c/1").unlink(),
     "a mark is torn": lambda s: halve(s / "done/c/1"),
     "a mark is another's": lambda s: shutil.copy(s / "done/c/0", s / "done/c/1"),
-    "arrays grew": lambda s: [zarr.open_array(str(s / name), mode="a").resize(n) for name, n in (("data/t_end", (40,)), ("seed", (40,)))],
-    "an array did not grow": lambda s: zarr.open_array(str(s / "data/t_end"), mode="a").resize((8,)),
+    "arrays grew": lambda s: [zarr.open_array(str(s / name), mode="a").resize(n) for name, n in (("t_end", (40,)), ("seed", (40,)))],
+    "an array did not grow": lambda s: zarr.open_array(str(s / "t_end"), mode="a").resize((8,)),
 }
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_mended_by_doing_just_that_block_again(copy, whole, kind):
-    store = copy / "lanes_0"
-    before = {p: p.stat().st_mtime_ns for p in (store / "data").rglob("*") if p.is_file() and "/c/0" in str(p)}
+    store = copy
+    before = {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file() and "/c/0" in str(p)}
     assert len(before) > 10
     DAMAGE[kind](store)
     assert_same_bits(run(copy, SEEDS), whole[1])
@@ -157,15 +157,14 @@ def test_damage_is_mended_by_doing_just_that_block_again(copy, whole, kind):
 
 LOST = {
     "zarr.json": halve,
-    "lanes_0/zarr.json": halve,
-    "lanes_0/data/params/zarr.json": halve,
-    "lanes_0/data/t_end/zarr.json": Path.unlink,
-    "lanes_0/data/first": shutil.rmtree,
-    "lanes_0/done/zarr.json": halve,
-    "lanes_0/seed/zarr.json": Path.unlink,
-    "lanes_0/seed/c/1": Path.unlink,
-    "lanes_0/cell/c/0": flip,
-    "lanes_0/seed/c/0": halve,
+    "params/zarr.json": halve,
+    "t_end/zarr.json": Path.unlink,
+    "first": shutil.rmtree,
+    "done/zarr.json": halve,
+    "seed/zarr.json": Path.unlink,
+    "seed/c/1": Path.unlink,
+    "cell/c/0": flip,
+    "seed/c/0": halve,
 }
 
 
@@ -181,7 +180,7 @@ def test_what_cannot_be_mended_is_one_clear_error(copy, part):
 
 
 def test_another_format_is_refused(copy):
-    path = copy / "lanes_0" / "zarr.json"
+    path = copy / "zarr.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"attributes": {**json.loads(path.read_text())["attributes"], "format": 99}}))
     with pytest.raises(ValueError, match="has the format 99") as error:
         run(copy, SEEDS)
