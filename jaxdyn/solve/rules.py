@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._repr import Readable
 from .._types import Params, as_leaf
 from .outcome import Outcome
 
@@ -27,7 +28,7 @@ class Moment(NamedTuple):
     velocity: Callable[[], Float[Array, " param"]]
 
 
-class AbstractStopRule(eqx.Module):
+class AbstractStopRule(Readable, eqx.Module):
     """A condition that ends a lane."""
 
     @property

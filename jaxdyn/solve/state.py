@@ -1,14 +1,18 @@
 """What a lane is made of: its settings, its state, its certificate, and the stretch that a step passed over."""
 
+from dataclasses import replace
+from typing import Any
+
 import diffrax as dfx
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._repr import Readable, Words, is_known, is_missing
 from .kinks import Cut, KinkState, Shift, SwitchState
 from .rules import AbstractStopRule
 
 
-class Settings(eqx.Module):
+class Settings(Readable, eqx.Module):
     """How a lane is solved; all numbers are leaves, so that none of them recompiles.
 
     Attributes:
@@ -36,7 +40,7 @@ class Settings(eqx.Module):
     limit_after: Float[Array, ""] | None = None
 
 
-class Certificate(eqx.Module):
+class Certificate(Readable, eqx.Module):
     """What makes a lane trustworthy, gathered along the way.
 
     Attributes:
@@ -72,8 +76,17 @@ class Certificate(eqx.Module):
     first_kink: Float[Array, ""]
     last_kink: Float[Array, ""]
 
+    def _in_words(self) -> "Certificate":
+        missing = {"conserved_drift": "not declared", "accumulated_error": "no estimate", "first_kink": "none", "last_kink": "none"}
+        words: dict[str, Any] = {name: Words(text) for name, text in missing.items() if is_missing(getattr(self, name))}
+        for name in ("num_field_evaluations", "num_kinks", "num_slides", "num_ambiguous_kinks"):
+            count = getattr(self, name)
+            if is_known(count) and bool((count == -1).all()):
+                words[name] = Words("not counted")
+        return replace(self, **words)
 
-class LaneState(eqx.Module):
+
+class LaneState(Readable, eqx.Module):
     """Everything that a lane's future depends on.
 
     Attributes:
