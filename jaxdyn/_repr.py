@@ -82,17 +82,17 @@ def _nested(x: Any) -> Any:
     return _in_words(x) if _has_words(x) else _leaf(x)
 
 
-def text_of(tree: Any, /) -> str:
+def text_of(self: Any) -> str:
     """A pytree in words.
 
     Args:
-        tree: a module, a named tuple or any other pytree.
+        self: a module, a named tuple or any other pytree.
 
     Returns:
         As equinox prints it, with known numbers in place of their types: scalars and short vectors number by number, larger arrays by
         shape and range, traced ones by shape.
     """
-    return eqx.tree_pformat(_in_words(tree), width=COLUMNS, struct_as_array=True)
+    return eqx.tree_pformat(_in_words(self), width=COLUMNS, struct_as_array=True)
 
 
 def layout(params: Any) -> str:
@@ -165,24 +165,24 @@ class Readable:
         return fields_html(self)
 
 
-def fields_html(module: Any, /) -> str:
+def fields_html(self: Any) -> str:
     """The fields of a module as a table.
 
     Args:
-        module: a dataclass or a named tuple.
+        self: a dataclass or a named tuple.
 
     Returns:
         HTML.
     """
-    words = _in_words(module)
+    words = _in_words(self)
     if isinstance(words, Words):
         return f"<code>{escape(repr(words))}</code>"
     if dataclasses.is_dataclass(words):
-        names = [field.name for field in dataclasses.fields(words) if field.repr and getattr(module, field.name) is not field.default]
+        names = [field.name for field in dataclasses.fields(words) if field.repr and getattr(self, field.name) is not field.default]
     else:
         names = list(words._fields)
     rows = {name: eqx.tree_pformat(getattr(words, name), width=COLUMNS, struct_as_array=True) for name in names}
-    convention = getattr(module, "convention", None)
+    convention = getattr(self, "convention", None)
     if isinstance(convention, str):
         rows["convention"] = convention
-    return table_html(type(module).__name__, rows)
+    return table_html(type(self).__name__, rows)
