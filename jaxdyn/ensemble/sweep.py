@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import sys
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -40,9 +40,9 @@ from ..store import Column, LaneStore, describe, only_writer, open_root
 from .batch import Problem
 from .cost import order_by_cost
 from .dataset import assemble, label
-from .grid import Group, Over, Plan, make_axes, make_groups
+from .grid import Axis, Group, Over, Plan, make_axes, make_groups
 from .kept import columns
-from .progress import progress_bar
+from .progress import Shown, progress_bar
 from .run import Batch, Blocks, choose_width
 from .shapes import like_start
 
@@ -138,7 +138,8 @@ def sweep(
         width: slots a device; chosen for the device by default. Lanes agree bit for bit at one width, and to the solver's tolerance
             across widths.
         devices: all of the default backend's by default.
-        progress: whether to draw a bar, or its label.
+        progress: whether to show how far it is, or the label to show: a bar on a terminal and in a notebook, elsewhere a line per minute on
+            stderr.
 
     Returns:
         A Dataset over the grid's dimensions, `seed`, `time` and more, with per lane: `params` (flat, see `final_params`), `gates`,
@@ -148,7 +149,7 @@ def sweep(
     Raises:
         ValueError: the call makes no sense, `out` holds a run of other settings, or another run is writing there; nothing is changed
             then.
-        KeyboardInterrupt: Ctrl-C; what is done is kept in `out`.
+        KeyboardInterrupt: Ctrl-C, with a sentence that says how to resume; what is done is kept in `out`.
     """
     ids = check_seeds(seeds)
     key = check_key(key)
@@ -164,11 +165,39 @@ def sweep(
         raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
     how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
+    bar, lanes = progress if isinstance(progress, str) else "sweep", len(ids) * math.prod(len(axis.values) for axis in axes)
+    try:
+        with progress_bar(bar, lanes, 0, bool(progress)) as shown:
+            return _sweep(shown, flow, ids, axes, t1, record, watch, stop, how, key, out, group, width, where)
+    except KeyboardInterrupt:
+        kept = "nothing is kept without out=DIRECTORY" if out is None else f"whole blocks are kept in {out}: the same call again resumes"
+        raise KeyboardInterrupt(f"The sweep was stopped; {kept}.") from None
+
+
+def _sweep(
+    shown: Shown,
+    flow: Any,
+    ids: np.ndarray,
+    axes: list[Axis],
+    t1: float | None,
+    record: RecordRequest,
+    watch: dict[str, Observable],
+    stop: Any,
+    how: Tolerances,
+    key: PRNGKeyArray,
+    out: str | Path | None,
+    group: str | None,
+    width: int | None,
+    where: list[Any],
+) -> xr.Dataset:
+    """What `sweep` does once its arguments are checked, while a bar shows how far it is."""
 
     def grouped(how: Tolerances) -> tuple[list[Group], list[Problem]]:
-        groups = make_groups(
-            flow, axes, lambda own: partial(_settle, own, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how, record)
-        )
+        def settle(own: Any) -> Any:
+            shown.say("preparing the settings")
+            return partial(_settle, own, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how, record)
+
+        groups = make_groups(flow, axes, settle)
         return groups, [_problem(one, record, watch, key) for one in groups]
 
     groups, problems = grouped(how)
@@ -177,7 +206,10 @@ def sweep(
         others = grouped(how._replace(solver=KernelExponential()))[1]
         again = [replace(other, again=True) if _may_switch(problem) else None for problem, other in zip(problems, others, strict=True)]
     taken = tuple(axis.name for axis in axes)
-    kept = [columns(problem, taken) for problem in problems]
+    kept = []
+    for k, problem in enumerate(problems):
+        shown.say(f"preparing {k + 1} of {len(problems)} settings")
+        kept.append(columns(problem, taken))
     asked = {
         "grid": [{"paths": list(axis.paths), "values": [describe(list(row)) for row in axis.values]} for axis in axes],
         "flow": describe(flow),
@@ -194,29 +226,39 @@ def sweep(
         for store in found:
             if store is not None:
                 _check_store(store, asked, width)
-        runs = []
+        stores = []
         for k, (one, problem) in enumerate(zip(groups, problems, strict=True)):
             store = found[k]
             if store is None:
                 store = _new_store(root, k, name, (problem, again[k]), len(ids) * len(one.cells), kept[k], asked, width, where, out is None)
-            runs.append(_prepare(store, problem, again[k], len(one.cells), ids, where))
-        left = [np.append(run.todo, _too_stiff(run)) for run in runs]
-        finished = len(ids) * sum(len(one.cells) for one in groups) - sum(
-            int(np.isin(run.seed[places], ids).sum()) for run, places in zip(runs, left, strict=True)
-        )
-        total = finished + sum(map(len, left))
-        bar = progress if isinstance(progress, str) else "sweep"
-        with progress_bar(bar, total, finished, bool(progress)) as tick:
-            try:
-                for run in runs:
-                    for done in _carry_out(run, where):
-                        finished += done
-                        tick(finished)
-            except KeyboardInterrupt:
-                if out is not None:
-                    print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
-                raise
-        return assemble([(run.store, one) for run, one in zip(runs, groups, strict=True)], axes, ids, _common_times(problems, groups))
+            stores.append(store)
+        total = len(ids) * sum(len(one.cells) for one in groups)
+        done_before = [_count_done(store, other, ids) for store, other in zip(stores, again, strict=True)]
+        finished = sum(done_before)
+        shown.expect(total, finished)
+        for k, (one, problem, store) in enumerate(zip(groups, problems, stores, strict=True)):
+            part = f" ({k + 1} of {len(groups)} settings)" if len(groups) > 1 else ""
+            # not before the groups in front of it are done: it compiles a program
+            shown.say(f"ordering the lanes by cost{part}")
+            run = _prepare(store, problem, again[k], len(one.cells), ids, where)
+            left = len(run.todo) + len(_too_stiff(run))
+            if not left:
+                continue
+            # other lanes in the same blocks are solved again with those that are asked for
+            total += left - (len(ids) * len(one.cells) - done_before[k])
+            shown.expect(total, finished)
+            shown.say(f"compiling{part}")
+            for done in _carry_out(run, where):
+                finished += done
+                shown(finished)
+        return assemble(list(zip(stores, groups, strict=True)), axes, ids, _common_times(problems, groups))
+
+
+def _count_done(store: LaneStore, again: Problem | None, ids: np.ndarray) -> int:
+    """How many of the lanes that are asked for are in whole blocks, and not to be solved again by another solver."""
+    seed, _ = store.lanes()
+    done = np.isin(seed, ids) & np.repeat(store.done(), store.block)
+    return int(np.sum(done if again is None else done & (store.values("outcome") != int(Outcome.too_stiff))))
 
 
 def _may_switch(problem: Problem) -> bool:
