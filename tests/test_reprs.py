@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import xarray as xr
 
 import jaxdyn as jd
 from jaxdyn._repr import text_of
@@ -156,3 +157,9 @@ def test_html_of_a_flow_and_a_solution_are_tables_of_escaped_text(solved):
     assert "rate" in flow._repr_html_() and "0.25" in flow._repr_html_()
     lost = jd.flows.GradientFlow(lambda p, x: p * x[:, 0], jd.losses.square, DATA)
     assert "&lt;function" in lost._repr_html_() and "<function" not in lost._repr_html_()
+
+
+def test_outcome_counts_are_a_dictionary_and_a_table():
+    counts = jd.outcome_counts(xr.Dataset({"outcome": ("seed", [1, 1, 4])}))
+    assert counts == {"t1_reached": 2, "diverged": 1} and isinstance(counts, dict)
+    assert "of 3 lanes" in counts._repr_html_() and ">diverged</th>" in counts._repr_html_()
