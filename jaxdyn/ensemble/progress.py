@@ -25,7 +25,7 @@ class Shown:
     Attributes:
         label: what is computed.
         unit: what is counted, in the plural.
-        total: how many there are; None while that is not known.
+        total: how many there are; None where nothing is counted.
         done: how many are done.
         doing: what happens before the next of them can be done, in words; empty while they are being done.
     """
@@ -83,7 +83,7 @@ class Shown:
     @property
     def words(self) -> str:
         """What is done, how fast, what happens now, and how long it will take."""
-        parts = [f"{self.done} of {self.total} {self.unit}" if self.total is not None else f"{self.done} {self.unit}"]
+        parts = [] if self.total is None else [f"{self.done} of {self.total} {self.unit}"]
         rate = self.rate
         if self.doing:
             parts.append(self.doing)
@@ -148,7 +148,8 @@ def _lines(shown: Shown) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-    write(f"{shown.done} {shown.unit} done in {duration(time.monotonic() - began)}")
+    counted = "" if shown.total is None else f"{shown.done} {shown.unit} "
+    write(f"{counted}done in {duration(time.monotonic() - began)}")
 
 
 class _Picture:
@@ -204,7 +205,7 @@ def progress_bar(label: str, total: int | None, done: int, show: bool, unit: str
 
     Args:
         label: what is computed.
-        total: how many lanes there are; None if that is not known yet.
+        total: how many lanes there are; None where nothing is counted, as while a figure is drawn.
         done: how many are done already.
         show: False shows nothing.
         unit: what is counted, if it is not lanes.

@@ -92,6 +92,13 @@ def test_one_line_a_minute_by_default(capsys):
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
+def test_work_that_is_not_counted(capsys):
+    with progress_bar("figure", None, 0, True) as shown:
+        shown.say("drawing")
+        assert shown.words == "drawing"
+    assert capsys.readouterr().err.splitlines() == ["figure: starting", "figure: done in 0 s"]
+
+
 def test_nothing_where_nothing_is_asked_for(capsys):
     with progress_bar("silent", 1, 0, False) as shown:
         shown.say("compiling")
