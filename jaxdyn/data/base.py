@@ -8,6 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._repr import Readable
 from .._types import as_leaf
 
 
@@ -16,7 +17,7 @@ def _column(x: Any) -> Array:
     return x[:, None] if x.ndim == 1 else x
 
 
-class Samples(eqx.Module):
+class Samples(Readable, eqx.Module):
     """Inputs with a target each.
 
     Shapes are checked on construction, and values where they are concrete; a rebuild by JAX checks nothing, so that a

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
 from .._describe import describe, named_difference
+from .._repr import table_html
 from ..solve import Outcome
 from ..solve.solution import layout
 from ..store import MISSING, LaneStore, blank
@@ -265,8 +266,15 @@ def summarise(ds: xr.Dataset, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), bo
     return xr.Dataset(found, coords={"quantile": list(quantiles), **kept}, attrs=dict(ds.attrs))
 
 
-def outcome_counts(ds: xr.Dataset) -> dict[str, int]:
+class OutcomeCounts(dict[str, int]):
+    """Names of outcomes to numbers of lanes: a dictionary that notebooks show as a table."""
+
+    def _repr_html_(self) -> str:
+        return table_html("Outcomes", {name: str(count) for name, count in self.items()}, f"of {sum(self.values())} lanes")
+
+
+def outcome_counts(ds: xr.Dataset) -> OutcomeCounts:
     """How many lanes ended for which reason; outcomes that did not happen are left out."""
     values, counts = np.unique(np.asarray(ds["outcome"]), return_counts=True)
     names = {MISSING: "missing", **{int(outcome): outcome.name for outcome in Outcome}}
-    return {names[int(value)]: int(count) for value, count in zip(values, counts, strict=True)}
+    return OutcomeCounts({names[int(value)]: int(count) for value, count in zip(values, counts, strict=True)})

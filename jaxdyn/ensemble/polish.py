@@ -14,7 +14,7 @@ from jaxtyping import Array
 from .._types import Params
 from ..solve import Point, Polished, Polishing, PolishSettings, check_flow, polish_settings
 from .batch import per_device
-from .progress import progress_bar
+from .progress import Shown, progress_bar
 
 ROUND = 256
 """Lanes that a device is given at once: the progress bar moves after each round."""
@@ -31,7 +31,7 @@ def polish_lanes(
     method: str | None = None,
     batch: int = 64,
     devices: Sequence[Any] | None = None,
-    progress: bool | str = False,
+    progress: bool | str = True,
 ) -> Polished:
     """Polishes many lanes of one flow, as `jaxdyn.polish` does each: a lane that is done makes room for the next.
 
@@ -47,7 +47,7 @@ def polish_lanes(
         method: as in `polish`.
         batch: lanes that a device works on at once, at most; a lane's result does not depend on it beyond rounding.
         devices: all of the default backend's by default.
-        progress: draws a bar, with this text on its left.
+        progress: as in `sweep`.
 
     Returns:
         One point a lane, each field with a leading axis.
@@ -63,21 +63,28 @@ def polish_lanes(
     where = list(jax.devices() if devices is None else devices)
     if not where:
         raise ValueError("devices is empty: name at least one, or leave it out.")
+    bar = progress if isinstance(progress, str) else "polish"
+    with progress_bar(bar, jnp.shape(jax.tree.leaves(params)[0])[0], 0, bool(progress)) as shown:
+        return _polish_all(shown, flow, params, (tolerance, max_steps, radius, saddles, method), batch, where)
+
+
+def _polish_all(shown: Shown, flow: Any, params: Params, settings: tuple, batch: int, where: list[Any]) -> Polished:
+    """What `polish_lanes` does once its arguments are checked, while a bar shows how far it is."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
-    how = polish_settings(one, tolerance, max_steps, radius, saddles, method)
+    how = polish_settings(one, *settings)
     check_flow(flow, one)
-    ((lanes,),) = shapes
+    lanes = jax.tree.leaves(params)[0].shape[0]
     share = min(-(-lanes // len(where)), ROUND)
     shared, all_at_once = (flow, how), share * len(where)
     mesh, parts = Mesh(np.asarray(where), ("device",)), []
-    with progress_bar(progress if isinstance(progress, str) else "polish", lanes, 0, bool(progress)) as tick:
-        for first in range(0, lanes, all_at_once):
-            chosen = np.minimum(first + np.arange(all_at_once), lanes - 1).reshape(len(where), share)
-            many = jnp.asarray(np.clip(lanes - first - share * np.arange(len(where)), 0, share))
-            part = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], params)
-            found = _polish_lanes((shared, mesh, min(int(batch), share)), part, many)
-            parts.append(jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), found))
-            tick(min(first + all_at_once, lanes))
+    shown.say("compiling")
+    for first in range(0, lanes, all_at_once):
+        chosen = np.minimum(first + np.arange(all_at_once), lanes - 1).reshape(len(where), share)
+        many = jnp.asarray(np.clip(lanes - first - share * np.arange(len(where)), 0, share))
+        part = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], params)
+        found = _polish_lanes((shared, mesh, min(int(batch), share)), part, many)
+        parts.append(jax.tree.map(lambda leaf: np.asarray(leaf).reshape(-1, *leaf.shape[2:]), found))
+        shown(min(first + all_at_once, lanes))
     return jax.tree.map(lambda *pieces: jnp.asarray(np.concatenate(pieces)[:lanes]), *parts)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import sys
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -41,9 +41,9 @@ from ..store import FORBIDDEN, FORMAT, Column, LaneStore, find_stores, only_writ
 from .batch import Problem
 from .cost import order_by_cost
 from .dataset import assemble, grid_of, outcome_flags, warn_of_damage
-from .grid import Group, Over, Plan, make_axes, make_groups
+from .grid import Axis, Group, Over, Plan, make_axes, make_groups
 from .kept import columns
-from .progress import progress_bar
+from .progress import Shown, progress_bar
 from .run import Batch, Blocks, choose_width
 from .shapes import like_start
 
@@ -140,7 +140,8 @@ def sweep(
         width: slots a device; chosen for the device by default. Lanes agree bit for bit at one width, and to the solver's tolerance
             across widths.
         devices: all of the default backend's by default.
-        progress: whether to draw a bar, or its label.
+        progress: whether to show how far it is, or the label to show: a bar on a terminal and in a notebook, elsewhere a line per minute on
+            stderr.
 
     Returns:
         A Dataset over the grid's dimensions, `seed`, `time` and more, with per lane: `params` (flat, see `final_params`), `gates`,
@@ -150,7 +151,7 @@ def sweep(
     Raises:
         ValueError: the call makes no sense, `out` holds a run of other settings, or another run is writing there; nothing is changed
             then.
-        KeyboardInterrupt: Ctrl-C; what is done is kept in `out`.
+        KeyboardInterrupt: Ctrl-C, with a sentence that says how to resume; what is done is kept in `out`.
     """
     ids = check_seeds(seeds)
     key = check_key(key)
@@ -166,13 +167,39 @@ def sweep(
         raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
     how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
+    bar, lanes = progress if isinstance(progress, str) else "sweep", len(ids) * math.prod(len(axis.values) for axis in axes)
+    try:
+        with progress_bar(bar, lanes, 0, bool(progress)) as shown:
+            return _sweep(shown, flow, ids, axes, t1, record, watch, stop, how, key, out, group, width, where)
+    except KeyboardInterrupt:
+        kept = "nothing is kept without out=DIRECTORY" if out is None else f"whole blocks are kept in {out}: the same call again resumes"
+        raise KeyboardInterrupt(f"The sweep was stopped; {kept}.") from None
+
+
+def _sweep(
+    shown: Shown,
+    flow: Any,
+    ids: np.ndarray,
+    axes: list[Axis],
+    t1: float | None,
+    record: RecordRequest,
+    watch: dict[str, Observable],
+    stop: Any,
+    how: Tolerances,
+    key: PRNGKeyArray,
+    out: str | Path | None,
+    group: str | None,
+    width: int | None,
+    where: list[Any],
+) -> xr.Dataset:
+    """What `sweep` does once its arguments are checked, while a bar shows how far it is."""
 
     def grouped(turn: int) -> tuple[list[Group], list[Problem]]:
-        groups = make_groups(
-            flow,
-            axes,
-            lambda own: partial(_settle, own, like_start((own, key)), t1, stop, how, record, turn),
-        )
+        def settle(own: Any) -> Any:
+            shown.say("preparing the settings")
+            return partial(_settle, own, like_start((own, key)), t1, stop, how, record, turn)
+
+        groups = make_groups(flow, axes, settle)
         return groups, [_problem(one, record, watch, key) for one in groups]
 
     groups, problems = grouped(0)
@@ -183,7 +210,10 @@ def sweep(
         for k, mine in enumerate(tried)
     ]
     taken = tuple(axis.name for axis in axes)
-    kept = [columns(problem, taken) for problem in problems]
+    kept = []
+    for k, problem in enumerate(problems):
+        shown.say(f"preparing {k + 1} of {len(problems)} settings")
+        kept.append(columns(problem, taken))
     asked = {
         "grid": [{"paths": list(axis.paths), "values": [describe(list(row)) for row in axis.values]} for axis in axes],
         "flow": describe(flow),
@@ -209,26 +239,36 @@ def sweep(
                 path = f"lanes_{k}" if len(groups) > 1 else ""  # a single group's arrays are where xarray.open_zarr looks
                 attributes = _attributes(ladders[k], k, one.cells, grid, asked, len(ids) * len(one.cells), width, where)
                 store = _new_store(root, path, name, kept[k], grid, asked, attributes, out is None)
-            handed_over = [attempt.handed_over for attempt in tried[k]]
-            runs.append(_prepare(store, ladders[k], handed_over, one.cells, grid, ids, where))
-        left = [np.concatenate([run.todo, *(_waiting(run, turn) for turn in range(1, len(run.problems)))]) for run in runs]
-        finished = len(ids) * sum(len(one.cells) for one in groups) - sum(
-            int(np.isin(run.seed[places], ids).sum()) for run, places in zip(runs, left, strict=True)
-        )
-        total = finished + sum(map(len, left))
-        bar = progress if isinstance(progress, str) else "sweep"
-        with progress_bar(bar, total, finished, bool(progress)) as tick:
-            try:
-                for run in runs:
-                    for done in _carry_out(run, where):
-                        finished += done
-                        tick(finished)
-            except KeyboardInterrupt:
-                if out is not None:
-                    print(f"\nStopped. Whole blocks are kept in {name}: the same call again does what is missing.", file=sys.stderr)
-                raise
+            runs.append(_survey(store, ladders[k], [attempt.handed_over for attempt in tried[k]], ids))
+        total = len(ids) * sum(len(one.cells) for one in groups)
+        done_before = [_count_done(run, ids) for run in runs]
+        finished = sum(done_before)
+        shown.expect(total, finished)
+        for k, (one, run) in enumerate(zip(groups, runs, strict=True)):
+            part = f" ({k + 1} of {len(groups)} settings)" if len(groups) > 1 else ""
+            # not before the groups in front of it are done: it compiles a program
+            shown.say(f"ordering the lanes by cost{part}")
+            run = _extend(run, one.cells, grid, ids, where)
+            left = len(run.todo) + sum(len(_waiting(run, turn)) for turn in range(1, len(run.problems)))
+            if not left:
+                continue
+            # other lanes in the same blocks are solved again with those that are asked for
+            total += left - (len(ids) * len(one.cells) - done_before[k])
+            shown.expect(total, finished)
+            shown.say(f"compiling{part}")
+            for done in _carry_out(run, where):
+                finished += done
+                shown(finished)
         runs[0].store.consolidate()
         return assemble([(run.store, one.cells) for run, one in zip(runs, groups, strict=True)], grid, ids)
+
+
+def _count_done(run: _Run, ids: np.ndarray) -> int:
+    """How many of the lanes that are asked for are in whole blocks, and not to be solved again by another solver."""
+    left = np.concatenate([run.todo, *(_waiting(run, turn) for turn in range(1, len(run.problems)))])
+    there = np.isin(run.seed, ids)
+    there[left] = False
+    return int(np.sum(there))
 
 
 def _settle(flow: Any, like: Any, t1: Any, stop: Any, how: Tolerances, record: Any, turn: int, values: dict[str, Any]) -> Settings:
@@ -336,35 +376,37 @@ def _lane_axes(grid: dict) -> dict[str, tuple[np.ndarray, dict]]:
     return found
 
 
-def _prepare(
-    store: LaneStore,
-    ladder: list[Problem],
-    handed_over: list[tuple[Outcome, ...]],
-    cells: list[tuple[int, ...]],
-    grid: dict,
-    ids: np.ndarray,
-    devices: list,
-) -> _Run:
-    """Extends a store by the seeds that are new, and finds what is still to do."""
+def _survey(store: LaneStore, ladder: list[Problem], handed_over: list[tuple[Outcome, ...]], ids: np.ndarray) -> _Run:
+    """What is in a store of the lanes that are asked for, and which of them are still to do."""
     store.trim()
-    seed, cell, order = store.lists()
-    new = ids[~np.isin(ids, seed)]
-    if len(new):
-        fresh_seed, fresh_cell = np.repeat(new, len(cells)), np.tile(np.arange(len(cells)), len(new))
-        fresh_order = np.repeat(order.max(initial=-1) + 1 + np.arange(len(new)), len(cells))
-        if len(fresh_seed) > int(store.attributes["width"]) * len(devices):  # or all of them start at once
-            by_cost = order_by_cost(ladder[0], fresh_seed, fresh_cell)
-            fresh_seed, fresh_cell, fresh_order = fresh_seed[by_cost], fresh_cell[by_cost], fresh_order[by_cost]
-        dims, where = [name for name, _ in grid["dims"]], np.asarray(cells).reshape(len(cells), -1)[fresh_cell]
-        axes = {name: values[where[:, dims.index(name)]] for name, (values, _) in _lane_axes(grid).items()}
-        store.extend(fresh_seed, fresh_cell, fresh_order, axes)
-        seed, cell = store.lanes()
+    seed, cell = store.lanes()
     needed = np.flatnonzero(np.isin(seed, ids).reshape(-1, store.block).any(axis=1))
     done, damaged = store.state(needed)
     warn_of_damage(store, damaged, "its lanes are computed again")
     open_blocks = np.isin(np.arange(store.blocks), needed) & ~done
     todo = np.flatnonzero(np.repeat(open_blocks, store.block) & (seed >= 0))
     return _Run(ladder, handed_over, store, seed, cell, todo, needed)
+
+
+def _extend(run: _Run, cells: list[tuple[int, ...]], grid: dict, ids: np.ndarray, devices: list) -> _Run:
+    """The same after the store has been extended by the seeds that are new."""
+    store, (seed, _, order) = run.store, run.store.lists()
+    new = ids[~np.isin(ids, seed)]
+    if not len(new):
+        return run
+    fresh_seed, fresh_cell = np.repeat(new, len(cells)), np.tile(np.arange(len(cells)), len(new))
+    fresh_order = np.repeat(order.max(initial=-1) + 1 + np.arange(len(new)), len(cells))
+    if len(fresh_seed) > int(store.attributes["width"]) * len(devices):  # or all of them start at once
+        by_cost = order_by_cost(run.problems[0], fresh_seed, fresh_cell)
+        fresh_seed, fresh_cell, fresh_order = fresh_seed[by_cost], fresh_cell[by_cost], fresh_order[by_cost]
+    dims, where = [name for name, _ in grid["dims"]], np.asarray(cells).reshape(len(cells), -1)[fresh_cell]
+    axes = {name: values[where[:, dims.index(name)]] for name, (values, _) in _lane_axes(grid).items()}
+    before = store.blocks
+    store.extend(fresh_seed, fresh_cell, fresh_order, axes)
+    seed, cell = store.lanes()
+    fresh = before * store.block + np.flatnonzero(seed[before * store.block :] >= 0)
+    blocks = np.arange(before, store.blocks)
+    return run._replace(seed=seed, cell=cell, todo=np.append(run.todo, fresh), needed=np.append(run.needed, blocks))
 
 
 def _values(run: _Run, key: str, places: np.ndarray) -> np.ndarray:

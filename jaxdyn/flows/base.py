@@ -6,10 +6,11 @@ from typing import ClassVar
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._repr import Readable
 from .._types import Params
 
 
-class AbstractFlow(eqx.Module):
+class AbstractFlow(Readable, eqx.Module):
     """A vector field on parameters, as a pure function.
 
     Hyper-parameters are array leaves, so a flow can be vmapped over and differentiated with respect to them.

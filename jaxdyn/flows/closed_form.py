@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
+from .._repr import Readable
 from .._types import Params
 from ..losses import MeanSquare, Square
 from ._relaxation import Modes, modes_of, relaxation
@@ -20,7 +21,7 @@ MOST_PARAMS = 2000
 """Weight decay together with several time scales takes a decomposition as large as there are parameters; beyond so many it is refused."""
 
 
-class LinearisedSolution(eqx.Module):
+class LinearisedSolution(Readable, eqx.Module):
     r"""Where the linearised flow of a square loss is at any time, infinity included, from one singular value decomposition.
 
     With the Jacobian J of the outputs f on the samples, the loss's second derivative D (1 for `losses.square`, 1/samples for

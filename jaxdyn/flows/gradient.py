@@ -45,12 +45,12 @@ class GradientFlow(AbstractFlow):
     model: Any
     loss_function: Callable[[Array, Array], Array]
     data: Samples
-    time_scales: PyTree | None
-    weight_decay: Float[Array, ""] | None
-    norm_barrier: Float[Array, ""] | None
-    frozen: tuple[str, ...] = eqx.field(static=True)
-    initial: Callable[[PRNGKeyArray], Params] | None = eqx.field(static=True)
-    mixes_samples: bool = eqx.field(static=True)
+    time_scales: PyTree | None = None
+    weight_decay: Float[Array, ""] | None = None
+    norm_barrier: Float[Array, ""] | None = None
+    frozen: tuple[str, ...] = eqx.field(static=True, default=())
+    initial: Callable[[PRNGKeyArray], Params] | None = eqx.field(static=True, default=None)
+    mixes_samples: bool = eqx.field(static=True, default=False)
 
     def __init__(
         self,

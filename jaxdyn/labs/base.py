@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from ..ensemble.progress import progress_bar
 from ..plot import movie_writer
 
 Verdict = Literal["holds", "does not hold", "loose", "not tested"]
@@ -253,16 +254,19 @@ def runner(
         if folder is not None:
             begin(folder, name, s)
         found = run_sweeps(s, None if folder is None else folder / "run.zarr", width, progress)
-        claims = make_claims(s, found)
-        table = make_table(s, found, claims)
+        with progress_bar(f"{name}: claims", None, 0, progress):
+            claims = make_claims(s, found)
+            table = make_table(s, found, claims)
         paths: dict[str, str] = {}
         if folder is not None:
             paths = {"store": str(folder / "run.zarr"), "figure_png": str(folder / "figure.png"), "figure_svg": str(folder / "figure.svg")}
-            draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
+            with progress_bar(f"{name}: figure", None, 0, progress):
+                draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
             paths["claims"] = str(folder / "claims.json")
             finish(folder, name, s, table, claims)
         if animate is not None and film is not None:
-            film(s, found, str(animate))
+            with progress_bar(f"{name}: animation", None, 0, progress):
+                film(s, found, str(animate))
             paths["animation"] = str(animate)
         return LabResult(name, dataclasses.asdict(s), found, table, claims, paths)
 

@@ -7,6 +7,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._repr import Words
+
 
 class AbstractLoss(eqx.Module):
     """A loss of all samples at once, as one number.
@@ -53,6 +55,9 @@ class AbstractLoss(eqx.Module):
             A line of text.
         """
         return f"<loss {self.name}: {self.convention}>"
+
+    def _in_words(self) -> Words:
+        return Words(repr(self))
 
 
 def check_shapes(f: Float[Array, "sample ..."], y: Float[Array, "sample ..."], axes: int = 1) -> None:

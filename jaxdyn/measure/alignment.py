@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from ..models import Neurons
 from ._direction import all_reach, signs_of
@@ -88,6 +89,9 @@ class AlignedTimes(NamedTuple):
     first: Float[np.ndarray, "..."]
     last: Float[np.ndarray, "..."]
     left: Bool[np.ndarray, "..."]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def first_aligned_time(ts: ArrayLike, flags: ArrayLike) -> AlignedTimes:

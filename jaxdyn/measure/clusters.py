@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from ._gates import neurons_of_model
 from ._network import innermost, network_params
@@ -24,6 +25,9 @@ class Clusters(NamedTuple):
     number: Int[Array, ""]
     labels: Int[Array, " vector"]
     sizes: Float[Array, " vector"]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def neuron_angles(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "hidden hidden"]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from ._direction import Direction, check_homogeneous, direction_of
 from ._gates import SLOTS, free_gates, neurons_of_model
@@ -28,6 +29,9 @@ class CorrelationKKT(NamedTuple):
     multiplier: Float[Array, ""]
     gates: PyTree | None
     num_free: Int[Array, ""]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def _towards(direction: Direction) -> Float[Array, "sample ..."]:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from .hessian import hessian_spectrum
 
@@ -24,6 +25,9 @@ class CriticalPoint(NamedTuple):
     dimension: Int[Array, ""]
     gap: Float[Array, ""]
     eigenvalues: Float[Array, " mode"]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def critical_point(flow: Any, t: Float[Array, ""], params: Params, tolerance: float | Array | None = None) -> CriticalPoint:

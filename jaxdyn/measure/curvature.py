@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from .._repr import fields_html, text_of
+
 
 class SecondDerivativeResidual(NamedTuple):
     """What a continuous piecewise linear fit leaves unexplained, as a share of the variance (1 - R^2).
@@ -16,6 +18,9 @@ class SecondDerivativeResidual(NamedTuple):
 
     at_samples: float
     at_midpoints: float
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def second_derivative_residual(knots: ArrayLike, weight_change: ArrayLike, x: ArrayLike) -> SecondDerivativeResidual:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
+from .._repr import Readable
 from .._types import Params
 from ..data import Samples
 from ._network import as_rows, dtype_of, innermost, network_at
@@ -61,7 +62,7 @@ def gradient_norm(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array
     return jnp.linalg.norm(ravel_pytree(flow.vector_field(t, params, None))[0])
 
 
-class HeldOutLoss(eqx.Module):
+class HeldOutLoss(Readable, eqx.Module):
     """An observable: the flow's loss function on other samples, without penalties.
 
     Its samples are leaves, so two of them with samples of one shape share a compiled program.
@@ -114,7 +115,7 @@ def held_out_loss(samples: Samples) -> HeldOutLoss:
     return HeldOutLoss(samples)
 
 
-class FunctionOn(eqx.Module):
+class FunctionOn(Readable, eqx.Module):
     """An observable: the network's function on a grid of inputs.
 
     Attributes:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from ..solve import dense_hessian
 from ._lanczos import gradient_of_trained, lanczos
@@ -59,6 +60,9 @@ class HessianEnds(NamedTuple):
     largest: Float[Array, ""]
     error: Float[Array, ""]
 
+    __repr__ = text_of
+    _repr_html_ = fields_html
+
 
 def hessian_ends(flow: Any, params: Params, *, key: PRNGKeyArray, num_steps: int = 80) -> HessianEnds:
     """The extreme eigenvalues of a large Hessian, by the method of Lanczos from a random start.
@@ -91,6 +95,9 @@ class SpectralDensity(NamedTuple):
 
     nodes: Float[Array, "probe step"]
     weights: Float[Array, "probe step"]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
     def smoothed(self, x: Float[Array, " point"], width: float | Array) -> Float[Array, " point"]:
         """The density convolved with a normal one.

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._repr import fields_html, text_of
+
 
 class InfiniteKernels(NamedTuple):
     """The two kernels of an infinitely wide network.
@@ -16,6 +18,9 @@ class InfiniteKernels(NamedTuple):
 
     nngp: Float[Array, "sample other"]
     ntk: Float[Array, "sample other"]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def infinite_kernels(

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from .._repr import fields_html, text_of
 from .matching import match_neurons
 
 
@@ -25,6 +26,9 @@ class Isotropy(NamedTuple):
     matrix: Float[np.ndarray, "unit unit"]
     order: Int[np.ndarray, " unit"]
     distinct: Float[np.ndarray, " value"]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def isotropy(student: Any, teacher: Any = None, *, tolerance: float = 1e-6) -> Isotropy:

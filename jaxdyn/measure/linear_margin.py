@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.optimize import nnls
 
+from .._repr import fields_html, text_of
+
 SEPARATED = 1e-8
 """A margin below this times the longest sample counts as none."""
 
@@ -23,6 +25,9 @@ class MaxMargin(NamedTuple):
     direction: Float[np.ndarray, " dim"]
     duals: Float[np.ndarray, " sample"]
 
+    __repr__ = text_of
+    _repr_html_ = fields_html
+
 
 class ClassMargins(NamedTuple):
     """The two linear problems that the neurons of a two-layer network solve after their alignment.
@@ -37,6 +42,9 @@ class ClassMargins(NamedTuple):
     positive: MaxMargin
     negative: MaxMargin
     two_layer_margin: float
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def max_margin(x: ArrayLike) -> MaxMargin:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from ._direction import Direction, check_homogeneous, direction_of, jacobian_of, signs_of
 from ._gates import SLOTS, FreeGates, free_gates, neurons_of_model
@@ -34,6 +35,9 @@ class MarginKKT(NamedTuple):
     gates: PyTree | None
     margin: Float[Array, ""]
     num_free: Int[Array, ""]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def normalised_margin(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
+from .._repr import fields_html, text_of
 from .._types import Params
 
 
@@ -21,6 +22,9 @@ class NeuronMatch(NamedTuple):
     permutation: Int[np.ndarray, " student"]
     angles: Float[np.ndarray, " teacher"]
     norms: Float[np.ndarray, " student"]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def _neurons(params: Any) -> tuple[np.ndarray, np.ndarray]:

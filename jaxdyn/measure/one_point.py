@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._repr import Readable
 from .._types import Params
 from ._network import dtype_of
 
 
-class OnePointConvexity(eqx.Module):
+class OnePointConvexity(Readable, eqx.Module):
     r"""An observable: $\langle -\nabla L, \theta^* - \theta \rangle$ for a target $\theta^*$, or its ratio to $|\theta - \theta^*|^2$.
 
     Half of minus the first is the rate at which $|\theta - \theta^*|^2$ grows along the gradient flow: while it is negative the flow goes

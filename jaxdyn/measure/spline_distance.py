@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._repr import Readable
 from .._types import Params, as_leaf
 from ..data import Samples
 from ._network import network_at
 from .splines import natural_cubic_spline, sorted_points
 
 
-class SplineDistance(eqx.Module):
+class SplineDistance(Readable, eqx.Module):
     r"""An observable: $\sqrt{\mathrm{mean}_k (f(g_k) - s(g_k))^2}$ over the points $g_k$ of a grid.
 
     Grid and values are leaves, so another spline on as many points does not recompile.

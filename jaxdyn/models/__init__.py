@@ -13,4 +13,5 @@ from .two_layer import TwoLayer as TwoLayer
 from .widening import add_neuron as add_neuron
 from .widening import split_neuron as split_neuron
 from .wrappers import Centred as Centred
+from .wrappers import Network as Network
 from .wrappers import Taylor as Taylor

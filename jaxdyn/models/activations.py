@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._repr import Readable
+
 _SMOOTH: dict[str, tuple[Callable[[Array], Array], int | None]] = {
     "identity": (lambda z: z, 1),
     "tanh": (jnp.tanh, None),
@@ -24,7 +26,7 @@ _KNOWN = f"relu, leaky_relu, leaky_relu:SLOPE, any of these with ^POWER (relu^2)
 _LEAKY_SLOPE = 0.01
 
 
-class Activation(eqx.Module):
+class Activation(Readable, eqx.Module):
     """An activation, applied entry by entry.
 
     - `relu`: max(z, 0), with derivative 0 at 0; `leaky_relu:SLOPE`: z for z > 0 and SLOPE z otherwise (SLOPE 0.01 if
@@ -42,8 +44,8 @@ class Activation(eqx.Module):
     """
 
     name: str = eqx.field(static=True)
-    negative_slope: float | None = eqx.field(static=True)
-    degree: int | None = eqx.field(static=True)
+    negative_slope: float | None = eqx.field(static=True, repr=False)
+    degree: int | None = eqx.field(static=True, repr=False)
 
     def __init__(self, name: str):
         """Look the activation up.

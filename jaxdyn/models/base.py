@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._repr import Readable
 from .._types import Params
 
 
-class AbstractModel(eqx.Module):
+class AbstractModel(Readable, eqx.Module):
     """A network, as a pure function of its params; mostly with a scalar output.
 
     Hyper-parameters (scales, multipliers) are leaves and can be vmapped and differentiated; widths and switches are

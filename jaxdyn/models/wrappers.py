@@ -1,4 +1,4 @@
-"""Models made of models: centred at their start, or their Taylor polynomials."""
+"""Models made of functions or of other models: with an init scale, centred at their start, or their Taylor polynomials."""
 
 import math
 from collections.abc import Callable
@@ -21,6 +21,53 @@ def _check(model: Any) -> None:
 def _pair(model: Any, params: Params) -> Params:
     frozen = jax.tree.map(lambda _: False, params["start"])
     return {"now": trainable(model, params["now"]), "start": frozen}
+
+
+class Network(AbstractModel):
+    """A network of two functions, with the init scale as a setting that a sweep can vary without compiling again.
+
+    Attributes:
+        function: `function(params, x)`, the outputs for a batch of inputs.
+        start: `start(key)`, the params at init scale 1.
+        init_scale: multiplies every array of the start.
+    """
+
+    function: Callable[[Params, Array], Array]
+    start: Callable[[PRNGKeyArray], Params]
+    init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0)
+
+    def __check_init__(self):
+        """Refuse what cannot be called.
+
+        Raises:
+            ValueError: if the network or its start is not a function.
+        """
+        for name, call in (("function", "(params, x)"), ("start", "(key)")):
+            if not callable(getattr(self, name)):
+                raise ValueError(f"{name} must be a function {name}{call}, not {getattr(self, name)!r:.60}.")
+
+    def init(self, key: PRNGKeyArray) -> Params:
+        """Draw the start, and scale it.
+
+        Args:
+            key: a JAX random key.
+
+        Returns:
+            What `start` returns, times the init scale.
+        """
+        return jax.tree.map(lambda leaf: self.init_scale.astype(jnp.result_type(leaf)) * leaf, self.start(key))
+
+    def apply(self, params: Params, x: Array) -> Float[Array, "sample ..."]:
+        """The network's outputs.
+
+        Args:
+            params: what `init` returned, moved or not.
+            x: inputs, the samples first.
+
+        Returns:
+            What `function` returns.
+        """
+        return self.function(params, x)
 
 
 class Centred(AbstractModel):

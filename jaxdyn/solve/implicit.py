@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from .decompositions import eigh
 from .metric import reciprocal, root_of_mobility
@@ -32,6 +33,9 @@ class ImplicitDerivative(NamedTuple):
     num_free: Int[Array, ""]
     outside: Float[Array, ""]
     eigenvalues: Float[Array, " mode"]
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def implicit_derivative(

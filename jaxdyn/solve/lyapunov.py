@@ -11,6 +11,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._repr import fields_html, text_of
 from .._types import Params
 from .follow import is_running
 from .lane import Lane
@@ -39,6 +40,9 @@ class LyapunovExponents(NamedTuple):
     directions: Params
     t: Float[Array, ""]
     outcome: Array
+
+    __repr__ = text_of
+    _repr_html_ = fields_html
 
 
 def lyapunov_exponents(

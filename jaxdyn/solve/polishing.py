@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from .._repr import Readable
 from .._types import Params
 from .metric import reciprocal, root_of_mobility
 from .newton import METHODS, Aim, newton_step
@@ -20,7 +21,7 @@ GOOD, POOR, ACCEPTED = 0.75, 0.25, 1e-3
 """Gains over predicted gains from which the radius grows, below which it shrinks, and from which a step is taken."""
 
 
-class Polished(eqx.Module):
+class Polished(Readable, eqx.Module):
     """A stationary point, or as near to it as the steps came.
 
     Attributes:
@@ -42,7 +43,7 @@ class Polished(eqx.Module):
     converged: Bool[Array, ""]
 
 
-class PolishSettings(eqx.Module):
+class PolishSettings(Readable, eqx.Module):
     """What was asked for: see `polish`. A radius that is not a number stands for the default."""
 
     tolerance: Float[Array, ""]

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._repr import Readable
 from .._types import Params, as_leaf
 from .outcome import Outcome
 
@@ -48,7 +49,7 @@ class Moment(NamedTuple):
     pace: Pace
 
 
-class AbstractStopRule(eqx.Module):
+class AbstractStopRule(Readable, eqx.Module):
     """A condition that ends a lane.
 
     Every rule is checked at the start, where it ends the lane before its first step, and after every accepted step. A rule with a `value`

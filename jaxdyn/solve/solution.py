@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
 from .._describe import describe, named_difference
 from .._platform import versions
+from .._repr import is_known, is_missing, span, table_html
+from .._repr import layout as in_shapes
 from .._types import Params
 from .outcome import Outcome
 from .state import Certificate, LaneState
@@ -54,22 +55,39 @@ class Solution(eqx.Module):
         return Outcome(int(self.outcome))
 
     def __repr__(self) -> str:
-        """A few lines that say how it went."""
-        if jnp.ndim(self.outcome) or isinstance(self.outcome, Tracer):
-            return f"Solution(outcome={self.outcome}, method={self.method!r})"
+        """A few lines that say how it went; the ranges over the lanes where there are several, and shapes where it is traced."""
+        return "\n".join([f"Solution: {self._summary()}", *(f"  {name:10s} {value}" for name, value in self._rows().items())])
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        return table_html("Solution:", self._rows(), self._summary())
+
+    def _summary(self) -> str:
+        if not is_known(self.outcome):
+            return "traced, so there are no numbers yet."
+        if not jnp.ndim(self.outcome):
+            return f"{self.fate.name} at t = {float(self.t):g}. {self.fate.message}"
+        values, counts = np.unique(np.asarray(self.outcome), return_counts=True)
+        ends = ", ".join(f"{count} {Outcome(int(value)).name}" for value, count in zip(values, counts, strict=True))
+        return f"{self.outcome.size} lanes: {ends}; t = {span(self.t)}."
+
+    def _rows(self) -> dict[str, str]:
         c = self.certificate
-        lines = [
-            f"Solution: {self.fate.name} at t = {float(self.t):g}. {self.fate.message}",
-            f"  method     {self.method}; {int(c.num_accepted_steps)} steps accepted, {int(c.num_rejected_steps)} rejected",
-            f"  loss       {float(c.loss_start):.6g} -> {float(c.loss_end):.6g}; largest rise {float(c.largest_loss_increase):.1e}",
-            f"  conserved  drift {float(c.conserved_drift):.1e}",
-            f"  observed   {', '.join(self.observed) or 'nothing'} at {self.ts.shape[0]} times",
-            f"  convention {self.convention}",
-        ]
-        since = float(c.unresolved_since)
-        if np.isfinite(since):
-            lines.insert(4, f"  unresolved since t = {since:g}: a conserved quantity is below the rounding of its terms")
-        return "\n".join(lines)
+        drift = "not declared" if is_missing(c.conserved_drift) else f"drift {span(c.conserved_drift, 2)}"
+        kinks = {} if is_known(c.num_kinks) and not np.any(np.asarray(c.num_kinks) > 0) else {"kinks": f"{span(c.num_kinks)} crossed"}
+        lost = {}
+        if is_known(c.unresolved_since) and np.any(np.isfinite(np.asarray(c.unresolved_since))):
+            lost = {"unresolved": f"since t = {span(c.unresolved_since)}: a conserved quantity is below the rounding of its terms"}
+        return {
+            "params": in_shapes(self.params),
+            "method": f"{self.method}; {span(c.num_accepted_steps)} steps accepted, {span(c.num_rejected_steps)} rejected",
+            "loss": f"{span(c.loss_start)} -> {span(c.loss_end)}; largest rise {span(c.largest_loss_increase, 2)}",
+            "conserved": drift,
+            **lost,
+            **kinks,
+            "observed": f"{', '.join(self.observed) or 'nothing'} at {self.ts.shape[-1]} times",
+            "convention": self.convention,
+        }
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the solution to one `.npz` file, whole or not at all, with a description of its flow.

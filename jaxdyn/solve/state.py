@@ -1,12 +1,15 @@
 """What a lane is made of: its settings, its state, its certificate, and the stretch that a step passed over."""
 
 from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from .._repr import Readable, Words, is_known, is_missing
 from .kinks import Cut, KinkState, Shift, SwitchState
 from .rules import AbstractStopRule, Moment, Pace
 
@@ -31,7 +34,7 @@ class AbstractGiveUp(eqx.Module):
         """
 
 
-class Settings(eqx.Module):
+class Settings(Readable, eqx.Module):
     """How a lane is solved; all numbers are leaves, so that none of them recompiles.
 
     Attributes:
@@ -82,7 +85,7 @@ class Settings(eqx.Module):
         return settings
 
 
-class Certificate(eqx.Module):
+class Certificate(Readable, eqx.Module):
     """What makes a lane trustworthy, gathered along the way.
 
     Attributes:
@@ -128,6 +131,22 @@ class Certificate(eqx.Module):
     last_kink: Float[Array, ""]
     projected_steps: Float[Array, ""]
 
+    def _in_words(self) -> "Certificate":
+        missing = {
+            "conserved_drift": "not declared",
+            "accumulated_error": "no estimate",
+            "first_kink": "none",
+            "last_kink": "none",
+            "projected_steps": "none",
+            "unresolved_since": "not declared",
+        }
+        words: dict[str, Any] = {name: Words(text) for name, text in missing.items() if is_missing(getattr(self, name))}
+        for name in ("num_field_evaluations", "num_kinks", "num_slides", "num_ambiguous_kinks"):
+            count = getattr(self, name)
+            if is_known(count) and bool((count == -1).all()):
+                words[name] = Words("not counted")
+        return replace(self, **words)
+
 
 class Stillness(eqx.Module):
     """The step from which it is measured whether the trajectory still moves as its velocity says.
@@ -161,7 +180,7 @@ class Stops(eqx.Module):
     stillness: Stillness | None
 
 
-class LaneState(eqx.Module):
+class LaneState(Readable, eqx.Module):
     """Everything that a lane's future depends on.
 
     Attributes:

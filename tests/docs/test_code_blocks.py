@@ -1,16 +1,23 @@
 """Every Python block of the README and the docs runs, page by page, and so do the examples."""
 
+import ast
+import importlib.util
+import os
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(?:python|\{ \.python \.needs-(?P<needed>\w+) \})\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
+"""A block marked with what it needs runs where that is installed."""
+SCRIPT = re.compile(r"^```\{ \.python \.script \}\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
 
 
@@ -25,7 +32,8 @@ def quick_compilation():
 def blocks(page: Path) -> list[str]:
     """The code of a page, each block preceded by as many empty lines as put it on its own line numbers."""
     text = page.read_text()
-    return ["\n" * text[: match.start(1)].count("\n") + match[1] for match in BLOCK.finditer(text)]
+    found = [match for match in BLOCK.finditer(text) if match["needed"] is None or importlib.util.find_spec(match["needed"])]
+    return ["\n" * text[: match.start("code")].count("\n") + match["code"] for match in found]
 
 
 @pytest.mark.ci_slow
@@ -37,9 +45,20 @@ def test_page(page, tmp_path, monkeypatch):
         exec(compile(code, str(page), "exec"), namespace)
 
 
+@pytest.mark.ci_slow
+def test_processes_are_spawned(tmp_path):
+    (code,) = SCRIPT.findall((ROOT / "docs" / "recipes.md").read_text())
+    (tmp_path / "many.py").write_text(code)
+    run = subprocess.run(
+        [sys.executable, "many.py"], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr.decode()
+    np.testing.assert_allclose(ast.literal_eval(run.stdout.decode()), 0.5 * np.exp([-1.0, -2.0]), rtol=1e-4)
+
+
 def test_pages_with_code_are_found():
     names = {page.name for page in WITH_CODE}
-    assert {"README.md", "quickstart.md", "own-network.md", "numerics.md", "concepts.md"} <= names
+    assert {"README.md", "quickstart.md", "own-network.md", "numerics.md", "concepts.md", "recipes.md"} <= names
 
 
 @pytest.mark.slow  # the examples run by themselves in CI

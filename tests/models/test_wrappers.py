@@ -1,5 +1,6 @@
 """Centred models and Taylor polynomials of models against their definitions."""
 
+import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxdyn as jd
-from jaxdyn.models import MLP, Centred, Taylor, TwoLayer, trainable
+from jaxdyn.models import MLP, Centred, Network, Taylor, TwoLayer, trainable
 
 X = np.random.default_rng(2).normal(size=(5, 2))
 
@@ -196,3 +197,50 @@ def test_what_is_no_model_is_refused(wrapper):
 def test_orders_that_are_none(order):
     with pytest.raises(ValueError, match="order must be an integer"):
         Taylor(Quadratic(), None, order)
+
+
+def test_network_scales_its_start_without_compiling_again():
+    # f = theta_0 theta_1 x under the square loss at one sample: with theta_0 = theta_1 = u, du/dt = -u (u^2 - 1), so
+    # u^2(t) = 1 / (1 + (1/u_0^2 - 1) exp(-2 t))
+    traces = []
+
+    def function(params, x):
+        traces.append(None)
+        return params[0] * params[1] * x[:, 0]
+
+    network = Network(function, lambda key: jnp.ones(2) * (0.5 + jr.uniform(key)))
+    flow = jd.flows.GradientFlow(network, jd.losses.square, jd.data.points([1.0], [1.0]))
+    how = {"seeds": 2, "t1": 1.0, "record": 2, "progress": False, "rtol": 1e-9, "solver": dfx.Tsit5()}
+    scales = [0.1, 0.7]
+    ds = jd.sweep(flow, over={"model.init_scale": scales}, **how)
+    known = len(traces)
+    other = jd.sweep(flow, over={"model.init_scale": [0.2, 1.3]}, **how)
+    assert known > 0 and len(traces) == known
+    for found, values in ((ds, scales), (other, [0.2, 1.3])):
+        for seed in range(2):
+            u = np.asarray(values) * float(0.5 + jr.uniform(jr.fold_in(jr.key(0), seed)))
+            exact = 1 / np.sqrt(1 + (1 / u**2 - 1) * np.exp(-2.0))
+            np.testing.assert_allclose(found["params"].sel(seed=seed).values, np.stack([exact, exact], axis=1), rtol=1e-7)
+
+
+def test_network_keeps_the_precision_of_its_start():
+    start = {"half": jnp.ones(2, jnp.float32), "whole": jnp.ones(3)}
+    scaled = Network(lambda params, x: x[:, 0], lambda key: start, init_scale=0.25).init(jr.key(0))
+    assert [leaf.dtype for leaf in jax.tree.leaves(scaled)] == [jnp.float32, jnp.float64]
+    np.testing.assert_array_equal(scaled["whole"], 0.25)
+
+
+def test_network_is_a_model_for_the_other_wrappers():
+    network = Network(Quadratic().apply, Quadratic().init, init_scale=2.0)
+    start = network.init(jr.key(3))
+    np.testing.assert_allclose(start, 2.0 * jr.normal(jr.key(3), (2,)))
+    now = moved(start)
+    expected = Quadratic().apply(now, X) - Quadratic().apply(start, X)
+    np.testing.assert_allclose(Centred(network).apply({"now": now, "start": start}, X), expected, rtol=1e-12)
+    assert float(jax.grad(lambda s: jnp.sum(Network(Quadratic().apply, lambda key: jnp.ones(2), s).init(jr.key(0))))(2.0)) == 2.0
+
+
+@pytest.mark.parametrize(("function", "start"), [(Quadratic(), Quadratic().init), (Quadratic().apply, jnp.ones(2))])
+def test_network_refuses_what_is_no_function(function, start):
+    with pytest.raises(ValueError, match="must be a function"):
+        Network(function, start)

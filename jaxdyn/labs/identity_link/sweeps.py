@@ -118,7 +118,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         "starts": _starts(s),
         "scales": _scales(s),
         "formula": _formula(s, target),
-        "points": _points(s, flow, both, grid),
+        "points": _points(s, flow, both, grid, progress),
         "permuted": _permuted(flow),
     }
 
@@ -233,10 +233,11 @@ def _formula(s: Settings, target: np.ndarray) -> xr.Dataset:
     return xr.Dataset({name: (("neuron", "input"), values) for name, values in variables.items()})
 
 
-def _points(s: Settings, flow: Started, both: xr.Dataset, grid: Any) -> xr.Dataset:
+def _points(s: Settings, flow: Started, both: xr.Dataset, grid: Any, progress: bool) -> xr.Dataset:
     """Where the runs of the flow come to rest."""
     ends = both["weights"].isel(time=-1).transpose(grid, "seed", "neuron", "input").values
-    found = polish_lanes(flow, {"w": jnp.asarray(ends.reshape(-1, s.dim, s.dim))}, tolerance=REST, max_steps=1000, method="differences")
+    bar, starts = "to rest" if progress else False, {"w": jnp.asarray(ends.reshape(-1, s.dim, s.dim))}
+    found = polish_lanes(flow, starts, tolerance=REST, max_steps=1000, method="differences", progress=bar)
     shape = ends.shape[:2]
     numbers = {name: (("link", "seed"), np.asarray(getattr(found, name)).reshape(shape)) for name in ("loss", "gradient_norm")}
     points = (("link", "seed", "neuron", "input"), np.asarray(found.params["w"]).reshape(ends.shape))

@@ -93,7 +93,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
     for k in s.sizes:
         ds = swept(f"noise-{k}", NoisyStart(make_flow(k, k, k), s.start), s.seeds, over={("noise", "ratio"): levels}, **how)
         found[f"noise-{k}"] = _recovered(k, _with_coordinates(ds, dict(zip(("noise", "ratio"), zip(*levels, strict=True), strict=True))))
-    found["out"] = _out_of_plane(s)
+    found["out"] = _out_of_plane(s, progress)
     times = np.concatenate([[0.0], np.geomspace(1.0, s.extra_time, 41)])
     how = {"t1": s.extra_time, "record": times, "observe": {"loss": measure.loss, "gradient_norm": measure.gradient_norm}}
     found["extra"] = _with_hessians(swept("extra", make_flow(2, 1, EXTRA_DIM), s.extra_seeds, **how))
@@ -218,11 +218,12 @@ def _recovered(k: int, ds: xr.Dataset) -> xr.Dataset:
     return plain.assign(recovered=(dims, far < RECOVERED), identity=(dims, same & (far < RECOVERED)))
 
 
-def _out_of_plane(s: Settings) -> xr.Dataset:
+def _out_of_plane(s: Settings, progress: bool) -> xr.Dataset:
     """Critical points of two students, looked for from starts out of the plane of two teachers, and their Hessians."""
     flow = make_flow(2, 2, 2 + s.extra_dim)
     starts = jax.vmap(flow.init)(jr.split(jr.key(1), s.out_of_plane))
-    points = polish_lanes(flow, starts, tolerance=1e-11, max_steps=200, saddles=True, method="eigen", batch=16)
+    bar = "critical points" if progress else False
+    points = polish_lanes(flow, starts, tolerance=1e-11, max_steps=200, saddles=True, method="eigen", batch=16, progress=bar)
     students = points.params["a"]
     kinds, _ = jax.lax.map(lambda params: _look(flow, params, ZERO), points.params)
     turn = jnp.linalg.qr(jr.normal(jr.key(2), (s.extra_dim, s.extra_dim)))[0]
