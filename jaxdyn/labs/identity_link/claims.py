@@ -7,9 +7,11 @@ import xarray as xr
 from scipy.stats import t as student
 
 from ..base import Claim, Verdict, verdict
-from .settings import TURN, Settings
+from .settings import Settings
+from .starts import TURN
 from .sweeps import BATCHES, REST, SCALES, potential_rate, teacher
 from .trajectories import decay_steps, deviations, second_phase, turns
+from .trajectories import make_table as make_table
 
 LAB = "identity-link"
 PAPER = "Li & Yuan 2017, arXiv 1705.09886"

@@ -9,7 +9,8 @@ import xarray as xr
 from ... import plot
 from ..base import Claim
 from .claims import CONSTANT
-from .settings import TURN, Settings
+from .settings import Settings
+from .starts import TURN
 from .sweeps import LINKS, SCALES, potential_rate
 from .trajectories import decay_steps, deviations, turns
 

@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ... import measure, plot
+from ..base import Claim
 from .settings import Settings
 from .sweeps import GRID, regimes, square
 
@@ -13,14 +14,16 @@ SHOWN = 8
 """Seeds whose functions are drawn."""
 
 
-def draw(s: Settings, found: dict[str, xr.Dataset], paths: Sequence[str]) -> None:
+def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: Sequence[str]) -> None:
     """Draws the figure and writes it.
 
     Args:
         s: the settings.
         found: the sweeps.
+        claims: the claims, unused.
         paths: files to write.
     """
+    del claims
     with plot.style():
         _draw(s, found, paths)
 

@@ -249,12 +249,13 @@ def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     return [*_alpha(s, found), *_collapse(s, found), *_boundaries(s, found), *_splines(s, found)]
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict]:
     """A row a line of the phase diagram.
 
     Args:
         s: the settings.
         found: the sweeps.
+        claims: the claims, unused.
 
     Returns:
         The rows; NTK changes are medians over seeds at the end, at the rich and the lazy end of the line.

@@ -204,12 +204,13 @@ def _not_global(ds: xr.Dataset) -> Claim:
     )
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict[str, Any]]:
     """The rows for the terminal: one a run.
 
     Args:
         s: the settings.
         found: the runs.
+        claims: the claims, unused.
 
     Returns:
         The rows.

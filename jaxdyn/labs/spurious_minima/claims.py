@@ -303,12 +303,13 @@ def _curvature(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     ]
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict[str, Any]]:
     """The rows for the terminal: one a run.
 
     Args:
         s: the settings.
         found: the runs.
+        claims: the claims, unused.
 
     Returns:
         The rows.

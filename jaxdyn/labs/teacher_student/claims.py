@@ -26,12 +26,13 @@ def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     return [*claims_of_one(s, found), *claims_of_the_plane(s, found), *claims_of_many(s, found)]
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict[str, Any]]:
     """The rows for the terminal: the balls, the plane, the levels of noise, and the critical points that were found.
 
     Args:
         s: the settings.
         found: the runs.
+        claims: the claims, unused.
 
     Returns:
         Rows with what was run, how many runs, two numbers and what they are, and how many runs came to no end.
