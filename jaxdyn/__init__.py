@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ._lazy import on_demand
 
 if TYPE_CHECKING:
-    from ._public import *
+    from ._public import *  # noqa: F403
 
 _find_module = on_demand(__name__, {})
 

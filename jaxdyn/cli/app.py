@@ -38,9 +38,7 @@ def _lab_names(incomplete: str) -> list[str]:
     return [name for name in _labs() if name.startswith(incomplete)]
 
 
-LabName = Annotated[
-    str, typer.Argument(metavar="LAB", help="A lab's name, see [bold]jaxdyn list[/bold].", autocompletion=_lab_names)
-]
+LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's name, see [bold]jaxdyn list[/bold].", autocompletion=_lab_names)]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The output directory of a run.")]
 OnDevice = Annotated[Device | None, typer.Option("--device", help="Where to compute; an accelerator if JAX finds one, by default.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]

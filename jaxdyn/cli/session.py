@@ -78,7 +78,6 @@ def sentences(when_stopped: str = "") -> Iterator[None]:
 
     Raises:
         Exit: instead of what was caught.
-        BaseException: what is neither misuse nor a consequence of Ctrl-C.
     """
     before = advise(when_stopped)
     try:
@@ -115,13 +114,14 @@ class Faults:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Adds what is misused within, and goes on after it.
+        """Adds what is misused within, and goes on after it; what is no misuse is raised.
 
         Yields:
             Nothing.
 
         Raises:
-            Exception: what is no misuse.
+            ValueError: one that is not jaxdyn's.
+            OSError: one that is of no file.
         """
         try:
             yield

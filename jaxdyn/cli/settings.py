@@ -31,7 +31,7 @@ def find_lab(labs: Mapping[str, Lab], name: str) -> Lab:
 
 
 def make_settings(lab: Lab, assignments: Sequence[str], seeds: str | None = None, preset: Preset | None = None) -> Any:
-    """Settings of a lab from `name=value` texts.
+    """Settings of a lab from `name=value` texts; all that is wrong is one ValueError, see `changed`.
 
     Args:
         lab: the lab.
@@ -41,9 +41,6 @@ def make_settings(lab: Lab, assignments: Sequence[str], seeds: str | None = None
 
     Returns:
         An object of the lab's settings class.
-
-    Raises:
-        ValueError: a setting does not exist, is given twice, or has a value that is not allowed; all that is wrong, one sentence a line.
     """
     found: dict[str, Any] = {}
     wrong: list[str] = []

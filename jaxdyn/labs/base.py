@@ -162,7 +162,9 @@ def _wrong_call(name: str, defaults: type, animates: bool, settings: Any, width:
     if isinstance(settings, Mapping):
         yield "a lab takes settings by name, not as a dictionary: write run(**settings)."
     elif settings is not None and not isinstance(settings, defaults):
-        kind = f"those of {type(settings).__module__}" if isinstance(settings, LabSettings) else f"an object of type {type(settings).__name__}"
+        kind = (
+            f"those of {type(settings).__module__}" if isinstance(settings, LabSettings) else f"an object of type {type(settings).__name__}"
+        )
         fix = "write run(seeds=8) or run(Settings(seeds=8))"
         yield f"the settings of {name} must be of the class {defaults.__module__}.{defaults.__qualname__}, not {kind}: {fix}."
     if width is not None and (isinstance(width, bool) or not isinstance(width, numbers.Integral) or width < 1):

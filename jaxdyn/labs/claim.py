@@ -102,7 +102,9 @@ def with_untested(claims: Sequence[Claim], of_lab: Sequence[Claim]) -> list[Clai
     """
     tested = {claim.id: claim for claim in claims}
     left_out = [
-        dataclasses.replace(claim, measured=math.nan, uncertainty=0.0, verdict="not tested", seeds=0) for claim in of_lab if claim.id not in tested
+        dataclasses.replace(claim, measured=math.nan, uncertainty=0.0, verdict="not tested", seeds=0)
+        for claim in of_lab
+        if claim.id not in tested
     ]
     places = {claim.id: place for place, claim in enumerate(of_lab)}
     return sorted([*claims, *left_out], key=lambda claim: places.get(claim.id, len(places)))

@@ -108,7 +108,9 @@ def test_all_that_is_wrong_is_said_at_once(toy_lab, tmp_path):
     assert "must be at most 2" in refused(invoke("run", "toy-lab", "--set", "rtol=0.9"))
 
 
-@pytest.mark.parametrize(("flags", "seeds", "scales"), [(["--quick"], 2, [0.1, 1.0]), (["--tiny"], 2, [1.0]), (["--quick", "--seeds", "7"], 7, [0.1, 1.0])])
+@pytest.mark.parametrize(
+    ("flags", "seeds", "scales"), [(["--quick"], 2, [0.1, 1.0]), (["--tiny"], 2, [1.0]), (["--quick", "--seeds", "7"], 7, [0.1, 1.0])]
+)
 def test_presets_have_their_own_settings_and_directory(toy_lab, tmp_path, flags, seeds, scales):
     assert invoke("run", "toy-lab", *flags).exit_code == 0
     folder = f"runs/toy-lab{flags[0].removeprefix('-')}"

@@ -7,6 +7,7 @@ import xarray as xr
 
 from ... import measure, plot
 from ..base import Claim
+from ..parts import panels
 from .settings import Settings
 from .sweeps import GRID, regimes, square
 
@@ -55,17 +56,18 @@ def _draw(s: Settings, found: dict[str, xr.Dataset], paths: Sequence[str]) -> No
     handles, labels = axes["kernel"].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
-    phase = found["phase"]
-    change = phase["ntk_change_end"].median("seed").transpose("delta", "init_scale")
-    plot.panels.heat_map(
-        figure,
-        axes["phase"],
-        change.values,
-        phase["init_scale"].values,
-        phase["delta"].values,
-        ("init scale", "imbalance δ = c² − |w|²", "relative NTK change"),
-    )
-    axes["phase"].set_title("How far the kernel moves")
+    with panels(axes["phase"]):
+        phase = found["phase"]
+        change = phase["ntk_change_end"].median("seed").transpose("delta", "init_scale")
+        plot.panels.heat_map(
+            figure,
+            axes["phase"],
+            change.values,
+            phase["init_scale"].values,
+            phase["delta"].values,
+            ("init scale", "imbalance δ = c² − |w|²", "relative NTK change"),
+        )
+        axes["phase"].set_title("How far the kernel moves")
     for name in ("kernel", "adaptive"):
         lanes = ds.isel(delta=names.index(name))
         times = lanes["time"].values if "time" in lanes.coords else lanes["t"].values[0]

@@ -14,9 +14,18 @@ class Settings(LabSettings):
     variance 1/k.
     """
 
-    seeds: int = setting(1000, "runs of each size", least=2)
-    sizes: tuple[int, ...] = setting(tuple(range(6, 21)), "numbers k of neurons and inputs", least=3, entries=1, order="rising")
-    extra: tuple[int, ...] = setting((8, 10, 12, 14, 16), "sizes that are run again with one student neuron more, among the sizes", least=3, order="rising")
+    seeds: int = setting(1000, "runs of each size", least=2, quick=100, tiny=4)
+    sizes: tuple[int, ...] = setting(
+        tuple(range(6, 21)), "numbers k of neurons and inputs", least=3, entries=1, order="rising", quick=(7, 8), tiny=(6,)
+    )
+    extra: tuple[int, ...] = setting(
+        (8, 10, 12, 14, 16),
+        "sizes that are run again with one student neuron more, among the sizes",
+        least=3,
+        order="rising",
+        quick=(8,),
+        tiny=(),
+    )
     spurious: float = setting(1e-3, "a run is spurious if J ends above this", above=0)
     still: float = setting(1e-3, "the flow is left for Newton's method once the gradient's norm is below this", above=0)
     rest: float = setting(1e-9, "a run is at rest once the gradient's norm is below this", above=0)
@@ -25,7 +34,6 @@ class Settings(LabSettings):
 
     def conflicts(self, fit: Callable[..., bool]) -> Iterator[str]:
         """What does not go together."""
-
         if fit("extra", "sizes") and not set(self.extra) <= set(self.sizes):
             yield f"extra={self.extra} must be among the sizes={self.sizes}."
         if fit("rest", "still") and self.rest > self.still:
