@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import numbers
+import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,6 +111,8 @@ def runner(package: str, settings: type[LabSettings], *, animates: bool = False)
     ) -> LabResult:
         """Runs the sweeps, draws the figure and tests the claims.
 
+        A setting that is not allowed, an `out` that holds another run, and all else that is wrong with the call are said in one ValueError.
+
         Args:
             settings: the settings; the default is what the command runs.
             preset: "quick" for a look in under a minute, "tiny" for tests: small settings, where `settings` is None, and claims that
@@ -123,11 +126,8 @@ def runner(package: str, settings: type[LabSettings], *, animates: bool = False)
 
         Returns:
             Datasets, table, claims and paths.
-
-        Raises:
-            ValueError: a setting is not allowed, `out` holds another run, or there is no such animation; all that is wrong is said.
         """
-        wrong = list(_wrong_call(name, defaults, animates, settings, width, animate))
+        wrong = list(_wrong_call(name, defaults, animates, settings, width, animate, out))
         base = settings if isinstance(settings, defaults) else defaults()
         if settings is None:
             try:
@@ -157,7 +157,7 @@ def runner(package: str, settings: type[LabSettings], *, animates: bool = False)
     return run
 
 
-def _wrong_call(name: str, defaults: type, animates: bool, settings: Any, width: Any, animate: Any) -> Iterator[str]:
+def _wrong_call(name: str, defaults: type, animates: bool, settings: Any, width: Any, animate: Any, out: Any) -> Iterator[str]:
     """Sentences on what is wrong with the arguments of a lab's `run`, its settings by name excepted."""
     if isinstance(settings, Mapping):
         yield "a lab takes settings by name, not as a dictionary: write run(**settings)."
@@ -169,6 +169,10 @@ def _wrong_call(name: str, defaults: type, animates: bool, settings: Any, width:
         yield f"the settings of {name} must be of the class {defaults.__module__}.{defaults.__qualname__}, not {kind}: {fix}."
     if width is not None and (isinstance(width, bool) or not isinstance(width, numbers.Integral) or width < 1):
         yield f"width={width!r} must be an integer of at least 1, or None, which lets jaxdyn choose."
+    for what, path in (("out", out), ("animate", animate)):
+        if path is not None and not isinstance(path, str | os.PathLike):
+            yield f"{what}={path!r} must be a path, or None, which writes nothing."
+            return
     if animate is not None and not animates:
         yield f"{name} has no animation: leave --animate out."
     elif animate is not None:
@@ -190,5 +194,5 @@ def check_call(lab: Lab, animate: Any) -> None:
     Raises:
         ValueError: it is misused.
     """
-    for sentence in _wrong_call(lab.name, lab.settings, lab.animates, None, None, animate):
+    for sentence in _wrong_call(lab.name, lab.settings, lab.animates, None, None, animate, None):
         raise ValueError(sentence)

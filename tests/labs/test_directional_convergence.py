@@ -148,3 +148,8 @@ def test_degrees_of_layers():
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         directional_convergence.Settings(**changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("directional-convergence")

@@ -169,3 +169,8 @@ def test_cells_are_what_the_settings_ask_for():
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         dataclasses.replace(early_alignment.Settings(), **changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("early-alignment")

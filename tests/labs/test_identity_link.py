@@ -278,3 +278,8 @@ def test_a_small_run(tmp_path):
     assert {claim.id: claim.measured for claim in again.claims} == pytest.approx(
         {claim.id: claim.measured for claim in result.claims}, nan_ok=True
     )
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("identity-link")

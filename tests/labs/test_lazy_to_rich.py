@@ -256,3 +256,8 @@ def test_other_settings_are_refused(done):
     with pytest.raises(ValueError, match=r"level = 0.3, not 0.5"):
         jd.labs.lazy_to_rich.run(dataclasses.replace(SMALL, level=0.5), out=out, progress=False)
     assert read_lab_file(out)["finished"]
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("lazy-to-rich")

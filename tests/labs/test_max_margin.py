@@ -77,3 +77,8 @@ def test_claims_fail_on_other_data(result):
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         max_margin.Settings(**changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("max-margin")

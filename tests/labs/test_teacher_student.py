@@ -182,3 +182,8 @@ def test_a_small_run_and_claims_that_fail_on_other_data(tmp_path):
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         dataclasses.replace(teacher_student.Settings(), **changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("teacher-student")

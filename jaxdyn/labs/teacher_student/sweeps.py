@@ -86,7 +86,8 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         end = DETOUR + max(-np.log(distance) / unstable_rate(k) for _, k, distance, _, _ in rows if distance)
         how = {"t1": end, "observe": {"abscissa": abscissa, "ordinate": ordinate}, "record": np.linspace(0.0, end, 4001)}
         ds = swept("plane", PlaneStart(), 1, over={("flow.number", "x", "y"): [(k, x, y) for _, k, _, x, y in rows]}, **how)
-        columns = dict(zip(("kind", "K", "distance"), zip(*(row[:3] for row in rows), strict=True), strict=True))
+        kinds, numbers, distances, *_ = zip(*rows, strict=True)
+        columns = {"kind": kinds, "K": numbers, "distance": distances}
         return _with_coordinates(ds.isel(seed=0), columns)
 
     def noisy(k: int) -> xr.Dataset:
