@@ -38,7 +38,8 @@ def advise(sentence: str) -> str:
     Returns:
         The one before.
     """
-    before, _State.advice, _State.said = _State.advice, sentence, False
+    before, _State.advice = _State.advice, sentence
+    _State.said = _State.said and _State.pressed  # a program that calls several commands hears of each
     return before
 
 

@@ -70,8 +70,8 @@ class Allowed:
 
     def _bounds(self) -> str:
         lower = f"above {self.above:g}" if self.above > -math.inf else f"of at least {self.least:g}" if self.least > -math.inf else ""
-        upper = f"below {self.below:g}" if self.below < math.inf else f"of at most {self.most:g}" if self.most < math.inf else ""
-        return " and ".join(filter(None, [lower, upper]))
+        upper = f"below {self.below:g}" if self.below < math.inf else f"at most {self.most:g}" if self.most < math.inf else ""
+        return " and ".join(filter(None, [lower, upper if lower or not upper.startswith("at") else f"of {upper}"]))
 
     def fits(self, value: Any, kind: Any) -> bool:
         """Whether a value is allowed.

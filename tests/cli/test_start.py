@@ -13,7 +13,7 @@ HEAVY = ("jax", "diffrax", "equinox", "matplotlib", "xarray", "zarr", "scipy", "
 
 def run(*words: str, code: str | None = None) -> subprocess.CompletedProcess[str]:
     program = ["-m", "jaxdyn", *words] if code is None else ["-c", code]
-    return subprocess.run([sys.executable, *program], capture_output=True, text=True, env=os.environ | {"COLUMNS": "100"})
+    return subprocess.run([sys.executable, *program], capture_output=True, text=True, env=os.environ | {"COLUMNS": "250"})
 
 
 @pytest.mark.parametrize(

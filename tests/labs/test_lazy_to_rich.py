@@ -191,13 +191,13 @@ def test_lines_start_at_their_own_imbalance():
     ("changes", "words"),
     [
         ({"seeds": 1}, "seeds=1"),
-        ({"widths": (8,)}, "widths must list at least 2"),
+        ({"widths": (8,)}, "2 or more even integers"),
         ({"widths": (8, 15, 32)}, "even"),
         ({"coarse": (3.0, 1.0, 10.0)}, "rising"),
         ({"deltas": (-30.0, -10.0, 3.0)}, "0 among them"),
-        ({"level": 0.0}, "level must be positive"),
+        ({"level": 0.0}, "level=0.0 must be a number above 0"),
         ({"points": 0}, "points=0"),
-        ({"colour": 1}, "has the settings"),
+        ({"colour": 1}, "its settings are"),
     ],
 )
 def test_bad_settings_are_one_sentence(changes, words):

@@ -31,7 +31,7 @@ class Settings(LabSettings):
         "runs that are left out: what rests on them is not tested",
         options=("any", "squared", "deep"),
         order="different",
-        quick=("squared", "deep"),
+        quick=("any", "squared", "deep"),
     )
 
     def conflicts(self, fit: Callable[..., bool]) -> Iterator[str]:

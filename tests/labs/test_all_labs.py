@@ -44,7 +44,7 @@ class Small(LabSettings):
         ("rtol", math.inf, "a number above 0 and below 1"),
         ("rtol", False, "a number above 0 and below 1"),
         ("rtol", 1e-6j, "a number above 0 and below 1"),
-        ("sizes", (), "numbers above 0 and of at most 9 in rising order, separated by commas"),
+        ("sizes", (), "numbers above 0 and at most 9 in rising order, separated by commas"),
         ("sizes", (2.0, 1.0), "rising order"),
         ("sizes", (1.0, 1.0), "rising order"),
         ("sizes", (1.0, 10.0), "at most 9"),
