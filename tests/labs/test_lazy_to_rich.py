@@ -104,7 +104,7 @@ def test_what_was_not_found_is_not_tested(exact):
 
 
 def test_tables_have_a_row_a_line(exact):
-    rows = make_table(S, exact)
+    rows = make_table(S, exact, [])
     assert len(rows) == sum(len(lines(S, network)) for network in NETWORKS)
     expected = np.sqrt(1 / S.level - 1)  # of 1 / (1 + u^2)
     paired = [row["alpha* sqrt(m)"] for row in rows if row["network"] == "paired"]

@@ -200,7 +200,7 @@ def good(runs):
 def test_claims_hold_of_runs_that_are_as_theory_says(runs, good):
     assert {name for name, word in good.items() if word not in ("holds", "loose")} <= {"beyond-d=5", "relu-constant", "one-step-constant"}
     assert good["assumption-0.5"] == "loose"
-    rows = claims.make_table(SMALL, runs)
+    rows = claims.make_table(SMALL, runs, [])
     assert {(row["run"], row["data"]) for row in rows} >= {("flow-0.5", "d=5"), ("descent-0", "orthonormal")}
     assert len({tuple(row) for row in rows}) == 1
 
@@ -239,7 +239,7 @@ def test_runs_that_are_lost_are_no_evidence(runs):
     assert not any(
         now[name] in ("holds", "loose") for name in now if not name.startswith(("assumption", "one-", "stays", "large", "relu-con"))
     )
-    assert len(claims.make_table(SMALL, runs | lost)) > 8
+    assert len(claims.make_table(SMALL, runs | lost, [])) > 8
 
 
 def test_a_bent_boundary_and_unequal_neurons_are_seen(runs):
