@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from jaxdyn.labs import spurious_minima
+from jaxdyn.labs.spurious_minima.claims import share
 
 SMALL = {"sizes": (7, 8, 9), "seeds": 48, "extra": (8,)}
 
@@ -43,6 +45,14 @@ def test_claims_fail_on_other_data(result):
     students = found["k=7"]["student"]
     moved = found | {"k=7": found["k=7"].assign(student=students + 1e-6)}
     assert verdicts(spurious_minima.make_claims(settings, moved))["entries-7"] == "does not hold"
+
+
+def test_lanes_without_a_loss_are_not_counted_as_good():
+    settings = spurious_minima.Settings(sizes=(6,), extra=())
+    losses = np.asarray([0.0, 1.0, np.nan, 1.0])
+    p, error = share(settings, xr.Dataset({"loss": ("seed", losses)}))
+    np.testing.assert_allclose([p, error], [2 / 3, np.sqrt(2 / 27)])
+    assert np.isnan(share(settings, xr.Dataset({"loss": ("seed", losses[2:3])}))).all()
 
 
 @pytest.mark.parametrize(
