@@ -109,7 +109,7 @@ def paths(
         ax.plot(times[later], positions[later, k], color=(*rgb, 0.25 + 0.75 * float(share[k])), linewidth=0.7 + 1.3 * float(share[k]))
     ax.set(xscale="log", ylim=limits)
     if later.any():
-        ax.set_xlim(times[later][0], times[later][-1])
+        ax.set_xlim(times[later][0], max(times[later][-1], 1.001 * times[later][0]))
 
 
 def heat_rows(

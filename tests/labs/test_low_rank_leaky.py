@@ -290,9 +290,9 @@ def test_a_small_run(tmp_path):
         ({"hard": 200}, "below all"),
         ({"sizes": ((8, 20),)}, "2 or more pairs"),
         ({"scales": (0.1, 0.01)}, "in rising order"),
-        ({"start": 1.0}, "small start"),
+        ({"start": 1.0}, "above 0 and below 0.01"),
         ({"decades": 5.0}, "at least 10"),
-        ({"rate": 2.0}, "stable"),
+        ({"rate": 2.0}, "above 0 and at most 1"),
     ],
 )
 def test_settings_that_make_no_sense(changes, match):

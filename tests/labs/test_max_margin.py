@@ -68,9 +68,9 @@ def test_claims_fail_on_other_data(result):
     ("changes", "match"),
     [
         ({"seeds": 1}, "at least 2"),
-        ({"cosines": (-0.1,)}, "between 0 and 1"),
-        ({"deep": (4,)}, "hidden layers"),
-        ({"start": 0.0}, "positive"),
+        ({"cosines": (-0.1,)}, "above 0 and below 1"),
+        ({"deep": (4,)}, "2 or more integers"),
+        ({"start": 0.0}, "above 0"),
         ({"decades": 50.0}, "a third"),
     ],
 )

@@ -61,7 +61,7 @@ def test_lanes_without_a_loss_are_not_counted_as_good():
         ({"seeds": 1}, "at least 2"),
         ({"sizes": (8, 6)}, "rising order"),
         ({"extra": (21,)}, "among the sizes"),
-        ({"rtol": 0.0}, "positive"),
+        ({"rtol": 0.0}, "above 0"),
         ({"rest": 1.0}, "must not be above"),
     ],
 )

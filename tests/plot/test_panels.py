@@ -8,7 +8,7 @@ from jaxdyn import plot
 
 @pytest.mark.parametrize(
     ("times", "limits"),
-    [([0.0, 1.0, 10.0], (1.0, 10.0)), ([0.0, 1.0, np.nan], (1.0, 1.0)), ([np.nan, np.nan, np.nan], None)],
+    [([0.0, 1.0, 10.0], (1.0, 10.0)), ([0.0, 1.0, np.nan], (1.0, 1.001)), ([np.nan, np.nan, np.nan], None)],
 )
 def test_paths_of_a_lane_that_failed(times, limits):
     figure, axes = plot.make_figure((4.0, 3.0), [["one"]])

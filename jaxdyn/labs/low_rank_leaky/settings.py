@@ -55,7 +55,7 @@ class Settings(LabSettings):
         options=("relu", "descent", "step"),
         order="different",
         quick=("relu",),
-        tiny=("relu", "descent"),
+        tiny=("relu", "descent", "step"),
     )
 
     def conflicts(self, fit: Callable[..., bool]) -> Iterator[str]:
