@@ -1,41 +1,40 @@
 """Fills the claims tables of the labs' pages when the docs are built."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
-from jaxdyn.labs.base import Claim
+import jaxdyn.labs
+from jaxdyn.labs.claim import PUBLISHED_FILE, published
 from jaxdyn.report import claims_markdown, headline
 
-MARK = re.compile(r"<!-- claims: (?P<file>\S+) -->")
+MARK = re.compile(r"<!-- claims: (?P<lab>\S+) -->")
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
-    """Puts a table in place of each `<!-- claims: assets/FILE.json -->`.
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Puts a table in place of each `<!-- claims: LAB -->`.
 
     Args:
         markdown: the page.
-        config: mkdocs' configuration.
         **_: what else mkdocs hands over.
 
     Returns:
         The page with its tables.
     """
-    return MARK.sub(lambda match: claims_of(Path(config["docs_dir"]) / match["file"]), markdown)
+    return MARK.sub(lambda match: claims_of(match["lab"]), markdown)
 
 
-def claims_of(path: Path) -> str:
-    """The table of one file of claims.
+def claims_of(lab: str) -> str:
+    """The table of the claims of a lab, as its default settings measured them.
 
     Args:
-        path: a list of claims, as `jaxdyn claims --json` writes it.
+        lab: its name.
 
     Returns:
-        A sentence and the table; another sentence where there is no file.
+        A sentence and the table; another sentence for a lab that has not been published.
     """
-    if not path.exists():
-        lab = path.stem.removesuffix("-claims")
-        return f"*The claims are not in this copy of the docs: `jaxdyn claims {lab} --json docs/assets/{path.name}` measures them.*"
-    claims = [Claim(**entry) for entry in json.loads(path.read_text())]
+    package = Path(str(jaxdyn.labs.__file__)).parent / lab.replace("-", "_")
+    claims = published(package)
+    if not claims:
+        return f"*These claims are not published: `jaxdyn claims {lab} --json {package.name}/{PUBLISHED_FILE}` measures them.*"
     return f"**{headline(claims)}.**\n\n{claims_markdown(claims)}"

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from .session import Device, sentences, start_jax
+from .session import Device, Faults, sentences, start_jax
 
 if TYPE_CHECKING:
-    from ..labs.base import Claim, Lab, LabResult
+    from rich.console import Console
+
+    from ..labs.base import Claim, Lab, LabResult, Preset
 
 HELP = """Gradient-flow dynamics of neural networks, and the papers about them put to the test.
 
@@ -23,27 +24,32 @@ and measures each of the paper's claims.
 
   jaxdyn list                            which labs there are
   jaxdyn list kernel-vs-adaptive         the settings of one
+  jaxdyn run kernel-vs-adaptive --quick  a look, in under a minute
   jaxdyn run kernel-vs-adaptive          run it
-  jaxdyn resume runs/kernel-vs-adaptive  go on after Ctrl-C or a crash
+  jaxdyn resume runs/kernel-vs-adaptive  resume after Ctrl-C or a crash
   jaxdyn show runs/kernel-vs-adaptive    look at the results again
-  jaxdyn doctor                          does this machine compute right?
+  jaxdyn doctor                          does this machine compute correctly?
 """
 
-app = typer.Typer(help=HELP, rich_markup_mode="rich", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help=HELP, rich_markup_mode="rich", no_args_is_help=True, pretty_exceptions_enable=False)
 
-LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's name, see [bold]jaxdyn list[/bold].")]
+
+def _lab_names(incomplete: str) -> list[str]:
+    return [name for name in _labs() if name.startswith(incomplete)]
+
+
+LabName = Annotated[str, typer.Argument(metavar="LAB", help="A lab's name, see [bold]jaxdyn list[/bold].", autocompletion=_lab_names)]
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The output directory of a run.")]
 OnDevice = Annotated[Device | None, typer.Option("--device", help="Where to compute; an accelerator if JAX finds one, by default.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
-Width = Annotated[int | None, typer.Option("--width", min=1, help="Lanes that are stepped at once on a device; chosen by default.")]
+Width = Annotated[
+    str | None, typer.Option("--width", metavar="INTEGER", help="Lanes that are stepped at once on a device; chosen by default.")
+]
 
 
-def main() -> None:
-    """The entry point of the command `jaxdyn`."""
-    app()
+def _console() -> "Console":
+    from rich.console import Console
 
-
-def _console() -> Console:
     return Console(highlight=False)
 
 
@@ -53,9 +59,26 @@ def _labs() -> "dict[str, Lab]":
     return labs.LABS
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"jaxdyn {version('jaxdyn')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)] = False,
+) -> None:
+    """Options before the command."""
+
+
 @app.command("list")
-def list_labs(lab: Annotated[str | None, typer.Argument(metavar="[LAB]", help="Show the settings of this lab.")] = None) -> None:
-    """Show the labs, or the settings of one."""
+def list_labs(
+    lab: Annotated[str | None, typer.Argument(metavar="[LAB]", help="Show the settings of this lab.", autocompletion=_lab_names)] = None,
+) -> None:
+    """Show the labs, or the settings of one with their allowed ranges."""
     with sentences():
         from ..report import rows_table, settings_table
         from .settings import find_lab
@@ -63,7 +86,7 @@ def list_labs(lab: Annotated[str | None, typer.Argument(metavar="[LAB]", help="S
         labs = _labs()
         if lab is None:
             _console().print(rows_table([{"lab": one.name, "what it shows": one.title, "paper": one.paper} for one in labs.values()]))
-            typer.echo("Settings of one: jaxdyn list LAB. Run one: jaxdyn run LAB.")
+            typer.echo("Settings of one: jaxdyn list LAB. A look at one: jaxdyn run LAB --quick. Run one: jaxdyn run LAB.")
             return
         chosen = find_lab(labs, lab)
         _console().print(settings_table(chosen.settings, f"{chosen.name}: {chosen.title} ({chosen.paper})"))
@@ -73,8 +96,13 @@ def list_labs(lab: Annotated[str | None, typer.Argument(metavar="[LAB]", help="S
 @app.command()
 def run(
     lab: LabName,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="How many random starts of each network.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where results go; [bold]runs/LAB[/bold] by default.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", metavar="INTEGER", help="How many random starts of each network.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where results go; [bold]runs/LAB[/bold] by default, runs/LAB-quick with --quick."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A look in under a minute: small, with runs left out.")] = False,
+    tiny: Annotated[bool, typer.Option("--tiny", help="The smallest settings, meant for tests: the numbers mean nothing.")] = False,
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting (repeatable); tuples as 0.1,1,10.")
     ] = None,
@@ -85,38 +113,64 @@ def run(
         Path | None, typer.Option("--animate", metavar="FILE", help="Draw an animation too, a .gif or .mp4, for labs that have one.")
     ] = None,
 ) -> None:
-    """Run a lab: its sweep, its figure and its claims.
+    """Run a lab: its sweeps, its figure and its claims.
 
     Results are kept while it runs. The same command again, or [bold]jaxdyn resume DIR[/bold], does only what is missing.
 
     More seeds extend what is there. Other settings need another [bold]--out[/bold].
 
+    With [bold]--quick[/bold] the claims on runs that are left out are not tested; --seeds and --set change its settings.
+
     A claim that does not hold is a finding, not a failure: the exit code is 0 then too. It is 2 for misuse, 130 after Ctrl-C.
 
     [bold]Examples[/bold]
 
-      jaxdyn run kernel-vs-adaptive
+      jaxdyn run kernel-vs-adaptive --quick
       jaxdyn run kernel-vs-adaptive --seeds 64 --out runs/many
       jaxdyn run LAB --set rtol=1e-8     (jaxdyn list LAB has the names)
     """
     with sentences():
+        from ..labs.base import check_call
         from .settings import find_lab, make_settings
 
-        chosen = find_lab(_labs(), lab)
-        settings = make_settings(chosen, assignments or [], seeds)
-    _run(chosen, settings, Path("runs") / chosen.name if out is None else out, width, device, quiet, animate)
+        wrong = Faults()
+        preset: Preset | None = "quick" if quick else "tiny" if tiny else None
+        chosen, settings, slots = None, None, _integer(wrong, "--width", width)
+        wrong.add(quick and tiny, "--quick and --tiny are two sizes of a run: give one of them.")
+        with wrong.collect():
+            chosen = find_lab(_labs(), lab)
+        if chosen is not None:
+            with wrong.collect():
+                settings = make_settings(chosen, assignments or [], seeds, preset)
+            with wrong.collect():
+                check_call(chosen, animate)
+        else:
+            wrong.found += [f"--set takes name=value, not {one!r}: write --set {one}=VALUE." for one in assignments or [] if "=" not in one]
+            _integer(wrong, "--seeds", seeds)
+        wrong.add(out is not None and out.exists() and not out.is_dir(), f"{out} is a file: name another directory with --out.")
+        wrong.refuse()
+        assert chosen is not None
+        folder = Path("runs") / (chosen.name if preset is None else f"{chosen.name}-{preset}") if out is None else out
+    _run(chosen, settings, folder, slots, device, quiet, preset, animate)
 
 
 @app.command()
 def resume(directory: Directory, device: OnDevice = None, quiet: Quiet = False) -> None:
-    """Go on with a run that was stopped, with the settings it was begun with; only what is missing is done."""
+    """Resume an interrupted run with its original settings; only what is missing is done."""
     with sentences():
         from .settings import find_lab, restore_settings
 
         found = _read(directory)
         chosen = find_lab(_labs(), found["lab"])
         settings = restore_settings(chosen, found["settings"])
-    _run(chosen, settings, directory, None, device, quiet)
+    _run(chosen, settings, directory, None, device, quiet, found["preset"])
+
+
+def _integer(wrong: Faults, name: str, text: str | None) -> int | None:
+    """What was typed as an integer of at least 1."""
+    good = text is None or (text.strip().isdecimal() and int(text) >= 1)
+    wrong.add(not good, f"{name} takes an integer of at least 1, not {text!r}.")
+    return int(text) if good and text is not None else None
 
 
 @app.command()
@@ -148,18 +202,24 @@ def claims(
 
     A claim that does not hold is a finding, not a failure: the exit code is 0 then too.
     """
-    again = "Nothing was kept: --out DIR keeps the runs."
+    advice = "Nothing was kept: --out DIR keeps the runs."
     if out is not None:
-        again = f"The same command with --out {shlex.quote(str(out))} does what is missing."
-    with sentences(again), tempfile.TemporaryDirectory(prefix="jaxdyn-") as temporary:
+        advice = f"The same command with --out {shlex.quote(str(out))} does what is missing."
+    with sentences(advice), tempfile.TemporaryDirectory(prefix="jaxdyn-") as temporary:
         from ..labs.base import write_json
         from ..report import claims_table
         from .settings import find_lab
 
-        available = _labs()
-        chosen = [find_lab(available, name) for name in dict.fromkeys(labs)] if labs else list(available.values())
-        if json_file is not None and not json_file.parent.is_dir():
-            raise ValueError(f"{json_file.parent} is no directory: make it first, or name another --json file.")
+        available, chosen, wrong = _labs(), [], Faults()
+        for name in dict.fromkeys(labs or available):
+            with wrong.collect():
+                chosen.append(find_lab(available, name))
+        if json_file is not None:
+            folder = json_file.parent
+            wrong.add(not folder.is_dir(), f"{folder} is no directory: make it first, or name another --json file.")
+            wrong.add(json_file.is_dir(), f"{json_file} is a directory: name a file with --json.")
+        wrong.add(out is not None and out.exists() and not out.is_dir(), f"{out} is a file: name another directory with --out.")
+        wrong.refuse()
         start_jax(device)
         found: list[Claim] = []
         for lab in chosen:
@@ -172,7 +232,7 @@ def claims(
 
 @app.command()
 def doctor(device: OnDevice = None) -> None:
-    """Check that this machine computes right: versions, devices, the compiler, and two lanes against scipy.
+    """Check that JAX computes correct results on this machine: versions, devices, the compiler, and two lanes against scipy.
 
     The exit code is 1 if it does not, with what to install.
     """
@@ -201,14 +261,24 @@ def _read(directory: Path) -> dict[str, Any]:
     return found
 
 
-def _result(lab: "Lab", settings: Any, out: Path, width: int | None, quiet: bool, animate: Path | None = None) -> "LabResult":
-    return lab.run(settings, out=out, width=width, progress=not quiet, **({} if animate is None else {"animate": animate}))
+def _result(lab: "Lab", settings: Any, out: Path, width: int | None, quiet: bool, **more: Any) -> "LabResult":
+    given = {name: value for name, value in more.items() if value is not None}
+    return lab.run(settings, out=out, width=width, progress=not quiet, **given)
 
 
-def _run(lab: "Lab", settings: Any, out: Path, width: int | None, device: Device | None, quiet: bool, animate: Path | None = None) -> None:
-    with sentences(f"Go on with: jaxdyn resume {shlex.quote(str(out))}"):
+def _run(
+    lab: "Lab",
+    settings: Any,
+    out: Path,
+    width: int | None,
+    device: Device | None,
+    quiet: bool,
+    preset: str | None = None,
+    animate: Path | None = None,
+) -> None:
+    with sentences(f"Resume with: jaxdyn resume {shlex.quote(str(out))}"):
         start_jax(device)
-        result = _result(lab, settings, out, width, quiet, animate)
+        result = _result(lab, settings, out, width, quiet, preset=preset, animate=animate)
         _print(result.lab, result.table, result.claims, result.paths)
 
 

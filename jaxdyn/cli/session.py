@@ -8,6 +8,8 @@ from enum import StrEnum
 
 import typer
 
+from .interrupt import STOPPED, advise, interrupted, say_stopped
+
 
 class Device(StrEnum):
     """Where to compute."""
@@ -64,7 +66,7 @@ def say(sentence: str) -> None:
 
 @contextmanager
 def sentences(when_stopped: str = "") -> Iterator[None]:
-    """Turns misuse into one sentence and exit code 2, and Ctrl-C into how to go on and exit code 130.
+    """Turns misuse into sentences and exit code 2, and Ctrl-C into how to resume and exit code 130.
 
     A `ValueError` that was raised outside jaxdyn is a bug and keeps its traceback.
 
@@ -76,24 +78,81 @@ def sentences(when_stopped: str = "") -> Iterator[None]:
 
     Raises:
         Exit: instead of what was caught.
-        ValueError: one that is not jaxdyn's.
-        OSError: one that is of no file.
     """
+    before = advise(when_stopped)
     try:
         yield
-    except KeyboardInterrupt:
-        say(f"Stopped. {when_stopped}".strip())
-        raise typer.Exit(130) from None
-    except ValueError as error:
-        if not _is_ours(error):
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or interrupted():
+            say_stopped()
+            raise typer.Exit(STOPPED) from None
+        found = misuse(error)
+        if not found:
             raise
-        say(str(error))
+        for sentence in found:
+            say(sentence)
         raise typer.Exit(2) from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        say(f"{error.filename} cannot be read or written ({error.strerror}): name another place.")
-        raise typer.Exit(2) from None
+    finally:
+        advise(before)
+
+
+class Faults:
+    """What is wrong with a call, collected so that all of it is said at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, wrong: object, sentence: str) -> None:
+        """Adds a sentence if something is wrong.
+
+        Args:
+            wrong: whether it is.
+            sentence: what is.
+        """
+        if wrong:
+            self.found.append(sentence)
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Adds what is misused within, and goes on after it; what is no misuse is raised.
+
+        Yields:
+            Nothing.
+
+        Raises:
+            ValueError: one that is not jaxdyn's.
+            OSError: one that is of no file.
+        """
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            sentences = misuse(error)
+            if not sentences:
+                raise
+            self.found += sentences
+
+    def refuse(self) -> None:
+        """Ends the call if anything is wrong.
+
+        Raises:
+            ValueError: it is; one sentence a line.
+        """
+        if self.found:
+            raise ValueError("\n".join(dict.fromkeys(self.found)))
+
+
+def misuse(error: BaseException) -> list[str]:
+    """The sentences of an error that says how a command was misused.
+
+    Args:
+        error: the error.
+
+    Returns:
+        The sentences; none for an error that is a bug.
+    """
+    if isinstance(error, OSError) and error.filename is not None:
+        return [f"{error.filename} cannot be read or written ({error.strerror}): name another place."]
+    return str(error).splitlines() if isinstance(error, ValueError) and _is_ours(error) else []
 
 
 def _is_ours(error: ValueError) -> bool:

@@ -1,95 +1,31 @@
 """What a lab is: settings, a run that can be resumed, a table, a figure and its claims."""
 
 import dataclasses
-import json
+import importlib
+import numbers
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import xarray as xr
+from .claim import Claim as Claim
+from .claim import Verdict as Verdict
+from .claim import make_claim as make_claim
+from .claim import published, with_untested
+from .claim import verdict as verdict
+from .record import LAB_FILE as LAB_FILE
+from .record import begin as begin
+from .record import finish as finish
+from .record import read_claims as read_claims
+from .record import read_lab_file as read_lab_file
+from .record import write_json as write_json
+from .settings import LabSettings as LabSettings
+from .settings import Preset as Preset
+from .settings import changed
+from .settings import setting as setting
 
-from ..ensemble.progress import progress_bar
-from ..plot import movie_writer
-
-Verdict = Literal["holds", "does not hold", "loose", "not tested"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A statement of a paper with what we measured.
-
-    Attributes:
-        id: short and stable, `kernel-vs-adaptive.delta-conserved`.
-        paper: arXiv number and place.
-        statement: in words.
-        measured: the number.
-        uncertainty: of the number, over seeds where there are some (what it is, is said in `unit`).
-        expected: the number or the bound that the paper gives, in words where it is a bound.
-        tolerance: how far the measured may lie from the expected.
-        reason: where the tolerance comes from.
-        verdict: `holds`, `does not hold`, `loose` (holds, but the bound is far away), `not tested`.
-        seeds: lanes that it rests on.
-        unit: what the number is.
-    """
-
-    id: str
-    paper: str
-    statement: str
-    measured: float
-    uncertainty: float
-    expected: str
-    tolerance: float
-    reason: str
-    verdict: Verdict
-    seeds: int
-    unit: str
-
-    @property
-    def held(self) -> bool:
-        """Whether it holds, loosely or not."""
-        return self.verdict in ("holds", "loose")
-
-
-def setting(default: Any, text: str) -> Any:
-    """A field of a lab's settings.
-
-    Args:
-        default: its value.
-        text: what the command line says of it.
-
-    Returns:
-        The field.
-    """
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
-def verdict(condition: Any) -> Verdict:
-    """`holds` or `does not hold`."""
-    return "holds" if bool(condition) else "does not hold"
-
-
-def make_claim(lab: str, name: str, paper: str, statement: str, measured: float, expected: str, judged: Any, **more: Any) -> Claim:
-    """A claim of a lab; one whose measured value is no number is not tested.
-
-    Args:
-        lab: the lab's name.
-        name: the last part of the claim's id.
-        paper: where it is from.
-        statement: in words.
-        measured: the number.
-        expected: the number or the bound in words.
-        judged: whether it holds, or the verdict.
-        **more: the other fields; `uncertainty` and `tolerance` are 0 by default.
-
-    Returns:
-        The claim.
-    """
-    words: dict[str, Any] = {"uncertainty": 0.0, "tolerance": 0.0} | more
-    said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
-    found: Verdict = said if np.isfinite(measured) else "not tested"
-    return Claim(id=f"{lab}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +43,7 @@ class LabResult:
 
     lab: str
     settings: dict[str, Any]
-    datasets: dict[str, xr.Dataset]
+    datasets: "dict[str, xr.Dataset]"
     table: list[dict[str, Any]]
     claims: list[Claim]
     paths: dict[str, str]
@@ -128,12 +64,9 @@ class Lab:
         name: as typed, `kernel-vs-adaptive`.
         title: one line.
         paper: authors, year, arXiv number.
-        settings: a frozen dataclass with a default for everything; its fields are what `--set name=value` takes, each with
-            `metadata={"help": ...}`. It has a field `seeds`.
-        run: `run(settings=None, *, out=None, width=None, progress=True, animate=None, **changes) -> LabResult`: the settings, and by name
-            what replaces them; a directory for the store, the figure and the claims, None writes nothing, and calling again with the same
-            one goes on; slots of a batch; whether to draw bars; a file for an animation. A setting that makes no sense, or an `out` of
-            another run, is a ValueError.
+        settings: a subclass of `LabSettings`; its fields are what `--set name=value` takes.
+        animates: whether it has an animation.
+        run: what `runner` makes: `run(settings=None, *, preset=None, out=None, width=None, progress=True, animate=None, **changes)`.
     """
 
     name: str
@@ -141,188 +74,130 @@ class Lab:
     paper: str
     settings: type
     run: Callable[..., LabResult]
+    animates: bool = False
 
 
-LAB_FILE = "lab.json"
+def runner(package: str, settings: type[LabSettings], *, animates: bool = False) -> Callable[..., LabResult]:
+    """A lab's `run`, of the parts in its package, which are imported when it runs.
 
-
-def begin(out: Path, name: str, settings: Any) -> None:
-    """Notes in the output directory which lab runs there, so that it can be resumed.
-
-    Args:
-        out: the directory, made if need be.
-        name: the lab.
-        settings: its settings dataclass.
-
-    Raises:
-        ValueError: another lab, or this one with other settings than more seeds, has run there; or it cannot be written.
-    """
-    asked = dataclasses.asdict(settings)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"{out} cannot be made ({error.strerror}): name another directory with --out.") from error
-    old = read_lab_file(out)
-    if old is not None:
-        if old["lab"] != name:
-            raise ValueError(f"{out} holds a run of {old['lab']}, not of {name}: name another directory with --out.")
-        other = [key for key, value in asked.items() if key != "seeds" and old["settings"].get(key) != json.loads(json.dumps(value))]
-        if other:
-            key = other[0]
-            raise ValueError(
-                f"{out} holds a run with {key} = {old['settings'].get(key)}, not {asked[key]}: "
-                "take the same settings to go on, or another directory with --out; nothing was changed."
-            )
-    write_json(out / LAB_FILE, {"lab": name, "settings": asked, "finished": False, "table": []})
-
-
-def finish(out: Path, name: str, settings: Any, table: list[dict[str, Any]], claims: list[Claim]) -> None:
-    """Writes the claims and the table.
+    The parts are `sweeps.run_sweeps(settings, store, width, progress)`, which gives the Datasets by name;
+    `claims.make_claims(settings, datasets)`; `claims.make_table(settings, datasets, claims)`, which gives rows;
+    `figure.draw(settings, datasets, claims, paths)`; and `animation.animate(settings, datasets, path)`, if there is one. Settings of a
+    preset leave runs out: what rests on them is missing among the claims, and empty in the figure.
 
     Args:
-        out: the directory.
-        name: the lab.
-        settings: its settings.
-        table: its table.
-        claims: its claims.
-    """
-    write_json(out / "claims.json", [dataclasses.asdict(claim) for claim in claims])
-    write_json(out / LAB_FILE, {"lab": name, "settings": dataclasses.asdict(settings), "finished": True, "table": table})
-
-
-def runner(
-    name: str,
-    defaults: Callable[[], Any],
-    run_sweeps: Callable[[Any, Path | None, int | None, bool], dict[str, xr.Dataset]],
-    make_claims: Callable[[Any, dict[str, xr.Dataset]], list[Claim]],
-    make_table: Callable[[Any, dict[str, xr.Dataset], list[Claim]], list[dict[str, Any]]],
-    draw: Callable[[Any, dict[str, xr.Dataset], list[Claim], list[str]], None],
-    film: Callable[[Any, dict[str, xr.Dataset], str], None] | None = None,
-) -> Callable[..., LabResult]:
-    """A lab's `run`, of its parts.
-
-    Args:
-        name: the lab.
-        defaults: gives its settings.
-        run_sweeps: settings, the store's path, or None, a batch's width and whether to draw bars, to Datasets.
-        make_claims: settings and Datasets to claims.
-        make_table: settings, Datasets and claims to the rows.
-        draw: settings, Datasets and claims to the files.
-        film: settings and Datasets to an animation; None for a lab that has none.
+        package: the `__name__` of the lab's package; the lab's name has dashes for underscores.
+        settings: the class of its settings.
+        animates: whether the lab has an animation.
 
     Returns:
         `run`.
     """
+    name = package.rpartition(".")[2].replace("_", "-")
+    defaults = settings
+
+    def part(module: str, function: str) -> Callable[..., Any]:
+        return getattr(importlib.import_module(f"{package}.{module}"), function)
 
     def run(
         settings: Any = None,
         *,
+        preset: Preset | None = None,
         out: str | Path | None = None,
         width: int | None = None,
         progress: bool = True,
         animate: str | Path | None = None,
         **changes: object,
     ) -> LabResult:
-        """Runs the sweeps, draws the figure and checks the claims.
+        """Runs the sweeps, draws the figure and tests the claims.
+
+        A setting that is not allowed, an `out` that holds another run, and all else that is wrong with the call are said in one ValueError.
 
         Args:
             settings: the settings; the default is what the command runs.
-            out: a directory for the store, the figure and the claims; None writes nothing. Calling again with the same one goes on where
-                a killed run stopped.
-            width: slots of a batch, chosen by default.
+            preset: "quick" for a look in under a minute, "tiny" for tests: small settings, where `settings` is None, and claims that
+                these leave out are among the results as not tested.
+            out: a directory for the store, the figure and the claims; None writes nothing. Calling again with the same one resumes a run
+                that was interrupted.
+            width: lanes that are stepped at once on a device, chosen by default.
             progress: whether to draw progress bars.
             animate: a file to draw an animation into, .gif or .mp4; None draws none.
             **changes: settings by name, `run(seeds=8)`.
 
         Returns:
             Datasets, table, claims and paths.
-
-        Raises:
-            ValueError: a setting makes no sense, `out` holds another run, or there is no such animation.
         """
-        if animate is not None:
-            if film is None:
-                raise ValueError(f"{name} has no animation: leave --animate out.")
-            movie_writer(animate)
-        settings = settings or defaults()
-        try:
-            s = dataclasses.replace(settings, **changes)
-        except TypeError as error:
-            names = ", ".join(field.name for field in dataclasses.fields(settings))
-            raise ValueError(f"{name} has the settings {names}: {error}.") from None
+        wrong = list(_wrong_call(name, defaults, animates, settings, width, animate, out))
+        base = settings if isinstance(settings, defaults) else defaults()
+        if settings is None:
+            try:
+                base = defaults.preset(preset)
+            except ValueError as error:
+                wrong += str(error).splitlines()
+        s = changed(name, base, changes, wrong)
         folder = None if out is None else Path(out)
         if folder is not None:
-            begin(folder, name, s)
-        found = run_sweeps(s, None if folder is None else folder / "run.zarr", width, progress)
+            begin(folder, name, s, preset)
+        found = part("sweeps", "run_sweeps")(s, None if folder is None else folder / "run.zarr", width, progress)
+        from ..ensemble.progress import progress_bar  # here, so that the command line need not wait for JAX
+
         with progress_bar(f"{name}: claims", None, 0, progress):
-            claims = make_claims(s, found)
-            table = make_table(s, found, claims)
+            claims = part("claims", "make_claims")(s, found)
+            if preset is not None:
+                claims = with_untested(claims, published(Path(str(importlib.import_module(package).__file__)).parent))
+            table = part("claims", "make_table")(s, found, claims)
         paths: dict[str, str] = {}
         if folder is not None:
             paths = {"store": str(folder / "run.zarr"), "figure_png": str(folder / "figure.png"), "figure_svg": str(folder / "figure.svg")}
             with progress_bar(f"{name}: figure", None, 0, progress):
-                draw(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
+                part("figure", "draw")(s, found, claims, [paths["figure_png"], paths["figure_svg"]])
             paths["claims"] = str(folder / "claims.json")
-            finish(folder, name, s, table, claims)
-        if animate is not None and film is not None:
+            finish(folder, name, s, preset, table, claims)
+        if animate is not None:
             with progress_bar(f"{name}: animation", None, 0, progress):
-                film(s, found, str(animate))
+                part("animation", "animate")(s, found, str(animate))
             paths["animation"] = str(animate)
         return LabResult(name, dataclasses.asdict(s), found, table, claims, paths)
 
     return run
 
 
-def read_lab_file(out: Path) -> dict[str, Any] | None:
-    """What `begin` or `finish` noted in a directory; None if no lab has run there.
+def _wrong_call(name: str, defaults: type, animates: bool, settings: Any, width: Any, animate: Any, out: Any) -> Iterator[str]:
+    """Sentences on what is wrong with the arguments of a lab's `run`, its settings by name excepted."""
+    if isinstance(settings, Mapping):
+        yield "a lab takes settings by name, not as a dictionary: write run(**settings)."
+    elif settings is not None and not isinstance(settings, defaults):
+        kind = (
+            f"those of {type(settings).__module__}" if isinstance(settings, LabSettings) else f"an object of type {type(settings).__name__}"
+        )
+        fix = "write run(seeds=8) or run(Settings(seeds=8))"
+        yield f"the settings of {name} must be of the class {defaults.__module__}.{defaults.__qualname__}, not {kind}: {fix}."
+    if width is not None and (isinstance(width, bool) or not isinstance(width, numbers.Integral) or width < 1):
+        yield f"width={width!r} must be an integer of at least 1, or None, which lets jaxdyn choose."
+    for what, path in (("out", out), ("animate", animate)):
+        if path is not None and not isinstance(path, str | os.PathLike):
+            yield f"{what}={path!r} must be a path, or None, which writes nothing."
+            return
+    if animate is not None and not animates:
+        yield f"{name} has no animation: leave --animate out."
+    elif animate is not None:
+        from ..plot import movie_writer
+
+        try:
+            movie_writer(animate)
+        except ValueError as error:
+            yield str(error)
+
+
+def check_call(lab: Lab, animate: Any) -> None:
+    """Refuses an animation of a lab that has none, or into a file that cannot hold one, before anything is computed.
 
     Args:
-        out: the directory.
-
-    Returns:
-        Keys `lab`, `settings`, `finished`, `table`.
+        lab: the lab.
+        animate: the file; None is right everywhere.
 
     Raises:
-        ValueError: the file is broken.
+        ValueError: it is misused.
     """
-    path = Path(out) / LAB_FILE
-    try:
-        found = json.loads(path.read_text())
-        return {"lab": found["lab"], "settings": found["settings"], "finished": found["finished"], "table": found["table"]}
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is broken ({type(error).__name__}): delete it and run the lab again with the same --out.") from error
-
-
-def read_claims(out: Path) -> list[Claim]:
-    """The claims that a run wrote.
-
-    Args:
-        out: its directory.
-
-    Returns:
-        The claims; none if it has not finished.
-
-    Raises:
-        ValueError: the file is broken.
-    """
-    path = Path(out) / "claims.json"
-    try:
-        return [Claim(**entry) for entry in json.loads(path.read_text())]
-    except FileNotFoundError:
-        return []
-    except (TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is broken ({type(error).__name__}): run the lab again with the same --out.") from error
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes a file, whole or not at all.
-
-    Args:
-        path: where to.
-        content: what json takes.
-    """
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    for sentence in _wrong_call(lab.name, lab.settings, lab.animates, None, None, animate, None):
+        raise ValueError(sentence)

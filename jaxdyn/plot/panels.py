@@ -92,7 +92,7 @@ def paths(
 
     Args:
         ax: where.
-        times: shape (time,); a zero is left out.
+        times: shape (time,); zeros and what is not finite are left out, and with no others the panel has no limits in time.
         positions: shape (time, thing).
         weights: shape (thing,).
         lines: heights of the lines.
@@ -100,14 +100,16 @@ def paths(
         colour: of the paths.
     """
     times, positions, weights = np.asarray(times), np.asarray(positions), np.asarray(weights)
-    later = times > 0
-    share = weights / max(float(weights.max()), 1e-300)
+    later = times > 0  # false where a lane has no record
+    share = np.nan_to_num(weights / max(float(weights.max()), 1e-300))
     for height in np.asarray(lines).ravel():
         ax.axhline(height, color=INK, linewidth=0.7, alpha=0.45, linestyle=(0, (1, 2)))
     rgb = to_rgb(colour)
     for k in np.argsort(share):
         ax.plot(times[later], positions[later, k], color=(*rgb, 0.25 + 0.75 * float(share[k])), linewidth=0.7 + 1.3 * float(share[k]))
-    ax.set(xscale="log", ylim=limits, xlim=(times[later][0], times[-1]))
+    ax.set(xscale="log", ylim=limits)
+    if later.any():
+        ax.set_xlim(times[later][0], max(times[later][-1], 1.001 * times[later][0]))
 
 
 def heat_rows(

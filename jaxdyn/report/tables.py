@@ -9,6 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ..labs.settings import LabSettings, allowed_words
+
 
 def number(value: Any) -> str:
     """A value of a table in a few characters: four digits of a float, a dash for NaN and None.
@@ -93,20 +95,23 @@ def paths_table(paths: Mapping[str, Any]) -> Table:
     return table
 
 
-def settings_table(settings: type, title: str | None = None) -> Table:
-    """The settings of a lab with their defaults and what they mean.
+def settings_table(settings: type[LabSettings], title: str | None = None) -> Table:
+    """The settings of a lab: their defaults, their values with `--quick`, what is allowed, and what they mean.
 
     Args:
-        settings: a dataclass whose fields have a default, and their help in `metadata`.
+        settings: their class.
         title: above it.
 
     Returns:
         The table.
     """
     table = empty_table(title)
-    for head in ("setting", "default", "what it is"):
-        table.add_column(head, overflow="fold")
-    defaults = settings()
+    for head, share in (("setting", None), ("default", 2), ("--quick", 2), ("allowed", 3), ("what it is", 4)):
+        table.add_column(head, overflow="fold", ratio=share, no_wrap=share is None)
     for field in dataclasses.fields(settings):
-        table.add_row(Text(field.name), Text(number(getattr(defaults, field.name))), Text(field.metadata.get("help", "")))
+        values = [field.default, field.metadata["quick"]]
+        shown = [number(value) for value in values]
+        quick = shown[1] if values[0] != values[1] else ""
+        texts = (field.name, shown[0], quick, allowed_words(settings, field.name), field.metadata["help"])
+        table.add_row(*map(Text, texts))
     return table

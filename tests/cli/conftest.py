@@ -6,21 +6,28 @@ from pathlib import Path
 import pytest
 
 import jaxdyn.labs
-from jaxdyn.labs.base import Claim, Lab, LabResult, begin, finish, verdict
+from jaxdyn.labs.base import Claim, Lab, LabResult, LabSettings, begin, finish, setting, verdict
 
 
 @dataclasses.dataclass(frozen=True)
-class ToySettings:
-    seeds: int = dataclasses.field(default=4, metadata={"help": "random starts"})
-    rtol: float = dataclasses.field(default=1e-6, metadata={"help": "relative tolerance"})
-    scales: tuple[float, ...] = dataclasses.field(default=(0.1, 1.0), metadata={"help": "init scales"})
-    mode: str = dataclasses.field(default="plain", metadata={"help": "plain, broken, stopped, wrong or buggy"})
-    balanced: bool = dataclasses.field(default=True, metadata={"help": "whether"})
+class ToySettings(LabSettings):
+    seeds: int = setting(4, "random starts", quick=2, least=1)
+    rtol: float = setting(1e-6, "relative tolerance", above=0, below=1)
+    scales: tuple[float, ...] = setting((0.1, 1.0), "init scales", tiny=(1.0,), above=0, entries=1, order="rising")
+    sizes: tuple[tuple[int, int], ...] = setting(((2, 3), (4, 5)), "pairs", least=1, entries=1)
+    mode: str = setting("plain", "what goes wrong", options=("plain", "broken", "stopped", "wrong", "buggy"))
+    balanced: bool = setting(True, "whether")
+
+    def conflicts(self, fit):
+        if fit("seeds", "rtol") and self.seeds * self.rtol > 2:
+            yield f"seeds={self.seeds} times rtol={self.rtol} must be at most 2."
 
 
-def toy_run(settings: ToySettings, *, out: Path | None, width: int | None, progress: bool) -> LabResult:
+def toy_run(
+    settings: ToySettings, *, out: Path | None, width: int | None = None, progress: bool = True, preset: str | None = None
+) -> LabResult:
     if out is not None:
-        begin(out, "toy-lab", settings)
+        begin(out, "toy-lab", settings, preset)
     if settings.mode == "stopped":
         raise KeyboardInterrupt
     if settings.mode == "broken":
@@ -47,7 +54,7 @@ def toy_run(settings: ToySettings, *, out: Path | None, width: int | None, progr
     table = [{"scale": scale, "seeds": settings.seeds, "width": width or 0} for scale in settings.scales]
     paths = {}
     if out is not None:
-        finish(out, "toy-lab", settings, table, [claim])
+        finish(out, "toy-lab", settings, preset, table, [claim])
         paths = {"claims": str(out / "claims.json")}
     return LabResult("toy-lab", dataclasses.asdict(settings), {}, table, [claim], paths)
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -17,10 +18,10 @@ def invoke(*words: str) -> Result:
     return CliRunner().invoke(app, list(words))
 
 
-def refused(result: Result) -> str:
-    """The one sentence on stderr of a command that was misused."""
+def refused(result: Result, sentences: int = 1) -> str:
+    """The sentences on stderr of a command that was misused."""
     assert result.exit_code == 2, result.output
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == sentences, result.stderr
     assert "Traceback" not in result.output
     return result.stderr
 
@@ -37,8 +38,9 @@ def test_help_teaches_by_examples():
 def test_list(toy_lab):
     assert "toy-lab" in invoke("list").stdout
     of_one = invoke("list", "toy-lab").stdout
-    assert "relative tolerance" in of_one
-    assert "0.1, 1" in of_one
+    words = " ".join(of_one.split())
+    for part in ("relative", "0.1, 1", "a number above 0 and", "an integer of", "one of plain,"):
+        assert part in words
 
 
 def test_run_writes_to_runs_and_prints_table_claims_and_paths(toy_lab, tmp_path):
@@ -73,9 +75,14 @@ def test_more_seeds_go_on_in_the_same_directory(toy_lab):
     ("words", "sentence"),
     [
         (["run", "toy-lob"], "did you mean 'toy-lab'"),
-        (["run", "toy-lab", "--set", "rtol=fine"], "takes a number"),
+        (["run", "toy-lab", "--set", "rtol=fine"], "rtol='fine' must be a number above 0 and below 1"),
         (["run", "toy-lab", "--set", "rtool=1"], "did you mean 'rtol'"),
         (["run", "toy-lab", "--set", "mode=broken"], "at least one seed"),
+        (["run", "toy-lab", "--set", "mode=strange"], "mode='strange' must be one of plain, broken"),
+        (["run", "toy-lab", "--seeds", "2.5"], "seeds='2.5' must be an integer of at least 1"),
+        (["run", "toy-lab", "--width", "0"], "--width takes an integer of at least 1"),
+        (["run", "toy-lab", "--quick", "--tiny"], "give one of them"),
+        (["run", "toy-lab", "--animate", "neurons.gif"], "has no animation"),
         (["run", "toy-lab", "--device", "tpu"], "no TPU"),
         (["list", "nothing"], "the labs are toy-lab"),
         (["resume", "nowhere"], "holds no run of a lab"),
@@ -86,6 +93,37 @@ def test_more_seeds_go_on_in_the_same_directory(toy_lab):
 )
 def test_misuse_is_one_sentence(toy_lab, words, sentence):
     assert sentence in refused(invoke(*words))
+
+
+def test_all_that_is_wrong_is_said_at_once(toy_lab, tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    wrong = ["--set", "rtol=x", "--set", "scales=1,0", "--set", "nothing=1", "--set", "alone", "--set", "balanced=perhaps"]
+    words = refused(invoke("run", "toy-lab", *wrong, "--seeds", "0", "--width", "two", "--out", "taken"), 8)
+    names = ("rtol='x'", "scales=(1.0, 0.0)", "nothing", "alone", "balanced='perhaps'", "seeds=0", "--width", "taken is a file")
+    assert all(name in words for name in names)
+    assert "--seeds" in refused(invoke("run", "nothing", "--seeds", "x", "--set", "alone", "--out", "taken"), 4)
+    words = refused(invoke("claims", "nothing", "toy-lab", "neither", "--json", "no/such/file.json", "--out", "taken"), 4)
+    assert all(name in words for name in ("'nothing'", "'neither'", "is no directory", "taken is a file"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["taken"]
+    assert "must be at most 2" in refused(invoke("run", "toy-lab", "--set", "rtol=0.9"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "seeds", "scales"), [(["--quick"], 2, [0.1, 1.0]), (["--tiny"], 2, [1.0]), (["--quick", "--seeds", "7"], 7, [0.1, 1.0])]
+)
+def test_presets_have_their_own_settings_and_directory(toy_lab, tmp_path, flags, seeds, scales):
+    assert invoke("run", "toy-lab", *flags).exit_code == 0
+    folder = f"runs/toy-lab{flags[0].removeprefix('-')}"
+    record = json.loads((tmp_path / folder / "lab.json").read_text())
+    assert (record["settings"]["seeds"], record["settings"]["scales"]) == (seeds, scales)
+    assert record["preset"] == flags[0].removeprefix("--")
+    again = invoke("resume", folder)
+    assert again.exit_code == 0
+    assert json.loads((tmp_path / folder / "lab.json").read_text()) == record
+
+
+def test_version():
+    assert invoke("--version").stdout == f"jaxdyn {version('jaxdyn')}\n"
 
 
 def test_an_output_directory_that_is_a_file(toy_lab, tmp_path):
@@ -114,7 +152,7 @@ def test_ctrl_c_says_how_to_resume(toy_lab):
 
 
 def test_resume_runs_the_same_settings(toy_lab, tmp_path):
-    asked = {"seeds": 2, "rtol": 1e-3, "scales": [1.0, 3.0], "mode": "plain", "balanced": False}
+    asked = {"seeds": 2, "rtol": 1e-3, "scales": [1.0, 3.0], "sizes": [[1, 1]], "mode": "plain", "balanced": False}
     (tmp_path / "lab.json").write_text(json.dumps({"lab": "toy-lab", "settings": asked, "finished": False, "table": []}))
     result = invoke("resume", str(tmp_path))
     assert result.exit_code == 0, result.output

@@ -19,6 +19,7 @@ from jaxdyn.cli.settings import find_lab, make_settings, parse, restore_settings
         ("(1, 2)", tuple[int, int], (1, 2)),
         ("-1,1.5", tuple[int, float], (-1, 1.5)),
         ("", tuple[int, ...], ()),
+        ("(1,2),(3,4)", tuple[tuple[int, int], ...], ((1, 2), (3, 4))),
         ("none", float | None, None),
         ("2", float | None, 2.0),
         ("sqrt", Literal["sqrt", "linear"], "sqrt"),
@@ -26,32 +27,31 @@ from jaxdyn.cli.settings import find_lab, make_settings, parse, restore_settings
     ],
 )
 def test_parse(text, kind, expected):
-    value = parse("name", text, kind)
+    value = parse(text, kind)
     assert value == expected
     assert type(value) is type(expected)
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "words"),
+    ("text", "kind"),
     [
-        ("1.5", int, "an integer"),
-        ("one", float, "a number"),
-        ("maybe", bool, "true or false"),
-        ("1,2,3", tuple[int, int], "2 integers with commas"),
-        ("1,x", tuple[float, ...], "numbers with commas"),
-        ("cubic", Literal["sqrt", "linear"], "one of sqrt, linear"),
-        ("x", float | None, "a number or none"),
+        ("1.5", int),
+        ("one", float),
+        ("maybe", bool),
+        ("1,2,3", tuple[int, int]),
+        ("1,x", tuple[float, ...]),
+        ("(1,2),(3)", tuple[tuple[int, int], ...]),
+        ("cubic", Literal["sqrt", "linear"]),
+        ("x", float | None),
     ],
 )
-def test_parse_says_what_fits(text, kind, words):
-    with pytest.raises(ValueError, match=words) as error:
-        parse("scale", text, kind)
-    assert "scale" in str(error.value)
-    assert repr(text) in str(error.value)
+def test_parse_refuses_what_does_not_fit(text, kind):
+    with pytest.raises(ValueError):
+        parse(text, kind)
 
 
 def test_settings_of_a_lab(toy_lab):
-    settings = make_settings(toy_lab, ["scales=1,2", "rtol=1e-3", "balanced=no"], seeds=7)
+    settings = make_settings(toy_lab, ["scales=1,2", "rtol=1e-3", "balanced=no"], seeds="7")
     assert (settings.scales, settings.rtol, settings.balanced, settings.seeds) == ((1.0, 2.0), 1e-3, False, 7)
     assert make_settings(toy_lab, []) == toy_lab.settings()
 
@@ -67,10 +67,11 @@ def test_restored_settings_equal_those_that_were_written(toy_lab):
     ("assignments", "seeds", "words"),
     [
         (["rtol"], None, "name=value"),
+        (["sizes=(1,2),(3)"], None, "sizes='\\(1,2\\),\\(3\\)' must be pairs"),
         (["rtool=1"], None, "did you mean 'rtol'"),
         (["zzz=1"], None, "its settings are seeds, rtol, scales"),
         (["rtol=1", "rtol=2"], None, "given twice"),
-        (["seeds=3"], 4, "give one of them"),
+        (["seeds=3"], "4", "give one of them"),
     ],
 )
 def test_settings_refused(toy_lab, assignments, seeds, words):

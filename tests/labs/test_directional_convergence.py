@@ -137,14 +137,19 @@ def test_degrees_of_layers():
     [
         ({"seeds": 1}, "at least 2"),
         ({"powers": (3, 2)}, "rising order"),
-        ({"depths": (3,)}, "both contain 2"),
+        ({"depths": (3,)}, "must contain 2"),
         ({"sizes": (1e-3, 1e-2)}, "falling order"),
         ({"deep_sizes": (1e-3, 0.0)}, "falling order"),
         ({"targets": (1.0, 2.0)}, "falling order"),
         ({"slope": 1.0}, "below 1"),
-        ({"rtol": 0.0}, "between 0 and 1"),
+        ({"rtol": 0.0}, "above 0 and below 1"),
     ],
 )
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         directional_convergence.Settings(**changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("directional-convergence")

@@ -156,16 +156,21 @@ def test_cells_are_what_the_settings_ask_for():
         ({"sizes": (16, 8)}, "rising order"),
         ({"studied": 7}, "one of the sizes"),
         ({"separation": 0.3}, "one of the separations"),
-        ({"separations": (0.0, 0.5)}, "between 0 and 1"),
-        ({"flips": (0.5, 1.0)}, "shares"),
+        ({"separations": (0.0, 0.5)}, "above 0 and below 1"),
+        ({"flips": (0.5, 1.0)}, "above 0 and below 1"),
         ({"imbalances": ()}, "imbalances"),
         ({"digits": (1, 1)}, "pairs of different digits"),
-        ({"digits": (1,)}, "pairs of different digits"),
-        ({"rtol": 0.0}, "positive"),
-        ({"small": 0.1}, "above 0.01"),
-        ({"log_loss": -10.0}, "late times"),
+        ({"digits": (1,)}, "2 or more integers"),
+        ({"rtol": 0.0}, "above 0"),
+        ({"small": 0.1}, "at most 0.01"),
+        ({"log_loss": -10.0}, "at most -35"),
     ],
 )
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         dataclasses.replace(early_alignment.Settings(), **changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("early-alignment")

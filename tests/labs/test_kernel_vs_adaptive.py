@@ -136,3 +136,8 @@ def test_bad_settings_are_one_sentence(changes, words):
 def test_every_lab_has_settings_with_help():
     for lab in LABS.values():
         assert all(field.metadata["help"] for field in dataclasses.fields(lab.settings))
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("kernel-vs-adaptive")

@@ -104,7 +104,7 @@ def test_what_was_not_found_is_not_tested(exact):
 
 
 def test_tables_have_a_row_a_line(exact):
-    rows = make_table(S, exact)
+    rows = make_table(S, exact, [])
     assert len(rows) == sum(len(lines(S, network)) for network in NETWORKS)
     expected = np.sqrt(1 / S.level - 1)  # of 1 / (1 + u^2)
     paired = [row["alpha* sqrt(m)"] for row in rows if row["network"] == "paired"]
@@ -191,13 +191,13 @@ def test_lines_start_at_their_own_imbalance():
     ("changes", "words"),
     [
         ({"seeds": 1}, "seeds=1"),
-        ({"widths": (8,)}, "widths must list at least 2"),
+        ({"widths": (8,)}, "2 or more even integers"),
         ({"widths": (8, 15, 32)}, "even"),
         ({"coarse": (3.0, 1.0, 10.0)}, "rising"),
         ({"deltas": (-30.0, -10.0, 3.0)}, "0 among them"),
-        ({"level": 0.0}, "level must be positive"),
+        ({"level": 0.0}, "level=0.0 must be a number above 0"),
         ({"points": 0}, "points=0"),
-        ({"colour": 1}, "has the settings"),
+        ({"colour": 1}, "its settings are"),
     ],
 )
 def test_bad_settings_are_one_sentence(changes, words):
@@ -256,3 +256,8 @@ def test_other_settings_are_refused(done):
     with pytest.raises(ValueError, match=r"level = 0.3, not 0.5"):
         jd.labs.lazy_to_rich.run(dataclasses.replace(SMALL, level=0.5), out=out, progress=False)
     assert read_lab_file(out)["finished"]
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("lazy-to-rich")

@@ -68,12 +68,17 @@ def test_claims_fail_on_other_data(result):
     ("changes", "match"),
     [
         ({"seeds": 1}, "at least 2"),
-        ({"cosines": (-0.1,)}, "between 0 and 1"),
-        ({"deep": (4,)}, "hidden layers"),
-        ({"start": 0.0}, "positive"),
+        ({"cosines": (-0.1,)}, "above 0 and below 1"),
+        ({"deep": (4,)}, "2 or more integers"),
+        ({"start": 0.0}, "above 0"),
         ({"decades": 50.0}, "a third"),
     ],
 )
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         max_margin.Settings(**changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("max-margin")

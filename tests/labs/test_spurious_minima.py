@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from jaxdyn.labs import spurious_minima
+from jaxdyn.labs.spurious_minima.claims import share
 
 SMALL = {"sizes": (7, 8, 9), "seeds": 48, "extra": (8,)}
 
@@ -45,16 +47,29 @@ def test_claims_fail_on_other_data(result):
     assert verdicts(spurious_minima.make_claims(settings, moved))["entries-7"] == "does not hold"
 
 
+def test_lanes_without_a_loss_are_not_counted_as_good():
+    settings = spurious_minima.Settings(sizes=(6,), extra=())
+    losses = np.asarray([0.0, 1.0, np.nan, 1.0])
+    p, error = share(settings, xr.Dataset({"loss": ("seed", losses)}))
+    np.testing.assert_allclose([p, error], [2 / 3, np.sqrt(2 / 27)])
+    assert np.isnan(share(settings, xr.Dataset({"loss": ("seed", losses[2:3])}))).all()
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"seeds": 1}, "at least 2"),
         ({"sizes": (8, 6)}, "rising order"),
         ({"extra": (21,)}, "among the sizes"),
-        ({"rtol": 0.0}, "positive"),
+        ({"rtol": 0.0}, "above 0"),
         ({"rest": 1.0}, "must not be above"),
     ],
 )
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         spurious_minima.Settings(**changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("spurious-minima")

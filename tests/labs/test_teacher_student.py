@@ -171,14 +171,19 @@ def test_a_small_run_and_claims_that_fail_on_other_data(tmp_path):
     [
         ({"seeds": 1}, "at least 2"),
         ({"sizes": (5, 2)}, "rising order"),
-        ({"samples": (100, 200)}, "three numbers"),
-        ({"radii": (0.5, 1.5)}, "must not be above 1"),
-        ({"distances": (1e-2, 1e-4)}, "must fall"),
-        ({"noises": ()}, "positive"),
-        ({"rtol": 0.0}, "positive"),
+        ({"samples": (100, 200)}, "3 or more integers"),
+        ({"radii": (0.5, 1.5)}, "at most 1"),
+        ({"distances": (1e-2, 1e-4)}, "falling order"),
+        ({"noises": ()}, "above 0"),
+        ({"rtol": 0.0}, "above 0"),
         ({"weight_ratio": 1.0}, "above 1"),
     ],
 )
 def test_settings_that_make_no_sense(changes, match):
     with pytest.raises(ValueError, match=match):
         dataclasses.replace(teacher_student.Settings(), **changes)
+
+
+@pytest.mark.ci_slow
+def test_it_runs_from_end_to_end_at_its_smallest_settings(end_to_end):
+    end_to_end("teacher-student")

@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from jaxdyn.labs.base import Claim
+from jaxdyn.labs.base import Claim, LabSettings, setting
 from jaxdyn.report import claims_markdown, claims_table, headline, number, paths_table, rows_table, settings_table
 
 HELD = Claim("lab.a", "1906.07842, section 2", "delta | is kept", 0.123456, 0.0123, "below 0.2", 0.2, "rtol", "holds", 64, "median")
@@ -85,12 +85,19 @@ def test_paths_are_never_cut():
     assert path in printed(paths_table({"store": path}), width=60).replace("\n", "").replace(" ", "")
 
 
-def test_settings_with_their_help():
+def test_settings_with_their_ranges_and_help():
     @dataclasses.dataclass(frozen=True)
-    class Settings:
-        scales: tuple[float, ...] = dataclasses.field(default=(0.1, 1.0), metadata={"help": "init scales"})
+    class Settings(LabSettings):
+        seeds: int = setting(64, "starts", least=2)
+        scales: tuple[float, ...] = setting((0.1, 1.0), "init scales", quick=(0.5,), above=0, entries=1)
 
-    text = printed(settings_table(Settings))
-    assert "scales" in text
-    assert "0.1, 1" in text
-    assert "init scales" in text
+    text = printed(settings_table(Settings), width=160)
+    (row,) = (line for line in text.splitlines() if "scales" in line)
+    assert [part.strip() for part in row.split("  ") if part.strip()] == [
+        "scales",
+        "0.1, 1",
+        "0.5",
+        "numbers above 0, separated by commas",
+        "init scales",
+    ]
+    assert "an integer of at least 2" in text

@@ -3,23 +3,27 @@
 Kumar & Haupt 2024 (arXiv 2403.08121 and 2402.09226).
 """
 
+from typing import TYPE_CHECKING
+
+from ..._lazy import on_demand
 from ..base import Lab, runner
-from .animation import animate as animate
-from .claims import make_claims, make_table
-from .figure import draw
 from .settings import Settings as Settings
-from .sweeps import run_sweeps
 
-NAME = "directional-convergence"
+if TYPE_CHECKING:
+    from .animation import animate as animate
+    from .claims import make_claims as make_claims
 
-run = runner(NAME, Settings, run_sweeps, make_claims, lambda s, found, _: make_table(s, found), draw, animate)
-"""Runs the lab, see `jaxdyn.labs.base.Lab`."""
+run = runner(__name__, Settings, animates=True)
+"""Runs the lab, see `jaxdyn.labs.base.runner`."""
 
 LAB = Lab(
-    name=NAME,
+    name="directional-convergence",
     title="Directional convergence of small networks: time, KKT points, rank one, saddles",
     paper="Kumar & Haupt (2024), arXiv 2403.08121 and 2402.09226",
     settings=Settings,
     run=run,
+    animates=True,
 )
 """The lab as the command line sees it."""
+
+__getattr__ = on_demand(__name__, {"make_claims": "claims", "animate": "animation"})

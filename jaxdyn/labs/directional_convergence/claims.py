@@ -26,12 +26,13 @@ def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     return [*claims_of_time(s, found), *claims_of_rank(s, found), *claims_of_saddles(s, found)]
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict[str, Any]]:
     """The rows for the terminal: one a network, at the smallest size.
 
     Args:
         s: the settings.
         found: the runs.
+        claims: the claims, unused.
 
     Returns:
         The rows.

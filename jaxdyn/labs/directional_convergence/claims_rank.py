@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
+from ..parts import tested
 from .claims_time import aside
 from .fits import DERIVED, collapsed, error_of_median, grown, make_claim, paper_of, short
 from .networks import OneNeuron, one_neuron, ray_share
@@ -32,7 +33,7 @@ def claims_of_rank(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             claims += [_values(name, power, one, found[name]), _lag(name, power, one, found[name])]
             if power > 1:
                 claims.append(_survivors(s, name, power, found[name]))
-    return [*claims, *_collapse(s, found["few"]), *_newton(s, found["newton"])]
+    return [*claims, *tested(lambda: _collapse(s, found["few"]), lambda: _newton(s, found["newton"]))]
 
 
 def _rank(s: Settings, name: str, cell: tuple[int, int], ds: xr.Dataset) -> Claim:

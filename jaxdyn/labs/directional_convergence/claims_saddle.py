@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
+from ..parts import tested
 from .fits import DERIVED, TWO, grown, make_claim, slopes, worst
 from .settings import Settings
 
@@ -21,7 +22,7 @@ def claims_of_saddles(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     Returns:
         The claims.
     """
-    return [*_beside(found["saddle"]), *_orthonormal(s, found["orthonormal"])]
+    return tested(lambda: _beside(found["saddle"]), lambda: _orthonormal(s, found["orthonormal"]))
 
 
 def _beside(ds: xr.Dataset) -> list[Claim]:

@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
+from ..parts import tested
 from .fits import DERIVED, collapsed, grown, make_claim, paper_of, short, slopes, worst
 from .settings import Settings
 
@@ -36,7 +37,7 @@ def claims_of_time(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
         claims.append(_alignment(s, name, cell, found[name]))
     for name, cell in s.cells.items():
         claims.append(_layers(s, name, cell, found[name]))
-    return [*claims, *_rays(s, found), *_limits(s, found), _conserved(s, found)]
+    return [*claims, *tested(lambda: _rays(s, found), lambda: _limits(s, found), lambda: _conserved(s, found))]
 
 
 def _time(s: Settings, name: str, cell: tuple[int, int], ds: xr.Dataset) -> Claim:

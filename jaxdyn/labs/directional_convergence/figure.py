@@ -8,6 +8,7 @@ import xarray as xr
 
 from ... import plot
 from ..base import Claim
+from ..parts import panels
 from .animation import frames_of, polar
 from .claims_rank import lags
 from .fits import grown
@@ -33,12 +34,15 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
     rows = [["circle", "norm_s", "loss_s"], ["times", "norm_t", "loss_t"], ["kkt", "rank", "lag"], ["turning", "beside", "saddles"]]
     with plot.style():
         figure, axes = plot.make_figure((15.5, 16.5), rows)
-        _circle(s, found["story"], axes["circle"])
-        _story(found["story"], axes)
+        with panels(*(axes[name] for name in ("circle", "norm_s", "loss_s", "norm_t", "loss_t", "turning"))):
+            _circle(s, found["story"], axes["circle"])
+            _story(found["story"], axes)
         _over_sizes(s, found, axes)
         _lag(s, found, axes["lag"])
-        _beside(found["saddle"], axes["beside"])
-        _saddles(s, found["orthonormal"], axes["saddles"])
+        with panels(axes["beside"]):
+            _beside(found["saddle"], axes["beside"])
+        with panels(axes["saddles"]):
+            _saddles(s, found["orthonormal"], axes["saddles"])
         plot.save(figure, paths)
 
 

@@ -40,16 +40,16 @@ def saddle_of(s: Settings) -> tuple[np.ndarray, np.ndarray]:
     return a, left
 
 
-def run_saddles(s: Settings, swept: Any) -> dict[str, xr.Dataset]:
-    """Small blocks beside a saddle, and starts near the origin on orthonormal inputs.
+def beside_saddle(s: Settings, swept: Any) -> xr.Dataset:
+    """Small blocks beside a saddle.
 
     Args:
         s: the settings.
         swept: runs a sweep.
 
     Returns:
-        `saddle`, over sizes and seeds: the time until the block's norm is the square root of delta, how it is aligned with the
-        correlation that the residual makes, and that function's values; `orthonormal`: the loss over time, outputs, and half times.
+        Over sizes and seeds: the time until the block's norm is the square root of delta, how it is aligned with the correlation that
+        the residual makes, and that function's values.
     """
     large, left = saddle_of(s)
     samples = samples_in_plane(s)
@@ -58,7 +58,7 @@ def run_saddles(s: Settings, swept: Any) -> dict[str, xr.Dataset]:
     over = {"log_size": list(np.log(s.saddle_sizes))}
     ds = swept("saddle", flow, s.seeds, over, t1=2e3, max_steps=10000, stop=StopWhen(BlockGrown()))
     target = SmallStart(data.points(samples.x, jnp.asarray(left)), large, signs)
-    return {"saddle": _aligned(flow, target, ds), "orthonormal": _orthonormal(s, swept)}
+    return _aligned(flow, target, ds)
 
 
 def _aligned(flow: SmallStart, target: SmallStart, ds: xr.Dataset) -> xr.Dataset:
@@ -85,7 +85,16 @@ def _aligned(flow: SmallStart, target: SmallStart, ds: xr.Dataset) -> xr.Dataset
     return ds[["t_end", "outcome"]].assign(parts)
 
 
-def _orthonormal(s: Settings, swept: Any) -> xr.Dataset:
+def orthonormal(s: Settings, swept: Any) -> xr.Dataset:
+    """Starts near the origin on orthonormal inputs.
+
+    Args:
+        s: the settings.
+        swept: runs a sweep.
+
+    Returns:
+        The loss over time, and outputs.
+    """
     number = len(s.targets)
     samples = data.points(jnp.eye(number), jnp.asarray(s.targets))
     flow = SmallStart(samples, np.zeros((0, number)), np.ones(SMALL))

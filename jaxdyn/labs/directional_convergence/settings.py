@@ -1,73 +1,89 @@
 """What a user may change about the lab."""
 
 import dataclasses
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
+from ..settings import LabSettings, setting
 
-from ..base import setting
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(LabSettings):
     """Settings of directional-convergence; times are in units of the loss, half the sum of squares.
 
     A network homogeneous of order L starts at delta w0, |w0| = 1, and is followed until its norm is the square root of delta.
     Two-layer networks have inputs in the plane, so that their neurons move on a circle and everything about one of them is known exactly.
     """
 
-    seeds: int = setting(64, "starts of every network and size")
-    powers: tuple[int, ...] = setting((1, 2, 3), "powers p of the activation relu^p")
-    depths: tuple[int, ...] = setting((2, 3, 4), "numbers of layers, 2 among them")
-    slope: float = setting(0.0, "slope of the activation below zero, before its power")
-    sizes: tuple[float, ...] = setting((1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-30, 1e-100), "norms delta of the start, falling")
-    deep_sizes: tuple[float, ...] = setting((1e-4, 1e-12, 1e-100), "those of networks with more than two layers")
-    width: int = setting(12, "neurons of two-layer networks")
-    deep_width: int = setting(4, "neurons a layer of deeper networks")
-    samples: int = setting(6, "samples")
-    dim: int = setting(3, "inputs of deeper networks")
-    data_seed: int = setting(3, "of the samples")
-    few: tuple[int, ...] = setting((1, 2), "numbers of neurons in the count of collapses")
-    collapse_seeds: int = setting(512, "starts in that count")
-    saddle_sizes: tuple[float, ...] = setting((1e-2, 1e-4, 1e-8, 1e-12, 1e-30, 1e-100), "norms of the small block beside a saddle, falling")
-    targets: tuple[float, ...] = setting((4.0, 2.0, 1.0), "targets of orthonormal inputs, falling, learned one after the other")
-    story_sizes: tuple[float, ...] = setting((1e-2, 1e-4, 1e-6, 1e-8), "norms of the starts that are followed to the end, falling")
-    rtol: float = setting(1e-6, "relative tolerance, of every weight by itself")
+    seeds: int = setting(64, "starts of every network and size", least=2, quick=16, tiny=2)
+    powers: tuple[int, ...] = setting((1, 2, 3), "powers p of the activation relu^p", least=1, entries=1, order="rising", quick=(2,))
+    depths: tuple[int, ...] = setting((2, 3, 4), "numbers of layers, 2 among them", least=2, entries=1, order="rising", quick=(2,))
+    slope: float = setting(0.0, "slope of the activation below zero, before its power", least=0, below=1)
+    sizes: tuple[float, ...] = setting(
+        (1e-2, 1e-3, 1e-4, 1e-6, 1e-8, 1e-10, 1e-12, 1e-30, 1e-100),
+        "norms delta of the start, falling",
+        above=1e-140,
+        below=1,
+        entries=2,
+        order="falling",
+        quick=(0.01, 0.0001, 1e-08, 1e-30),
+        tiny=(0.01, 0.0001),
+    )
+    deep_sizes: tuple[float, ...] = setting(
+        (1e-4, 1e-12, 1e-100), "those of networks with more than two layers", above=1e-140, below=1, entries=2, order="falling"
+    )
+    width: int = setting(12, "neurons of two-layer networks", least=2, tiny=3)
+    deep_width: int = setting(4, "neurons a layer of deeper networks", least=1)
+    samples: int = setting(6, "samples", least=2, tiny=3)
+    dim: int = setting(3, "inputs of deeper networks", least=2)
+    data_seed: int = setting(3, "of the samples", least=0, below=2**32)
+    few: tuple[int, ...] = setting((1, 2), "numbers of neurons in the count of collapses", least=1, entries=1, order="rising")
+    collapse_seeds: int = setting(512, "starts in that count", least=2)
+    saddle_sizes: tuple[float, ...] = setting(
+        (1e-2, 1e-4, 1e-8, 1e-12, 1e-30, 1e-100),
+        "norms of the small block beside a saddle, falling",
+        above=1e-140,
+        below=1,
+        entries=2,
+        order="falling",
+    )
+    targets: tuple[float, ...] = setting(
+        (4.0, 2.0, 1.0), "targets of orthonormal inputs, falling, learned one after the other", above=0, entries=2, order="falling"
+    )
+    story_sizes: tuple[float, ...] = setting(
+        (1e-2, 1e-4, 1e-6, 1e-8),
+        "norms of the starts that are followed to the end, falling",
+        above=1e-140,
+        below=1,
+        entries=2,
+        order="falling",
+        tiny=(0.01, 0.0001),
+    )
+    rtol: float = setting(1e-6, "relative tolerance, of every weight by itself", above=0, below=1)
+    leave_out: tuple[str, ...] = setting(
+        (),
+        "runs that are left out: what rests on them is not tested",
+        options=("few", "newton", "story", "saddle", "orthonormal"),
+        order="different",
+        quick=("few", "newton", "saddle"),
+        tiny=("few", "newton", "saddle", "orthonormal"),
+    )
 
-    def __post_init__(self):
-        """Refuses what cannot run.
-
-        Raises:
-            ValueError: in a sentence that names the mend.
-        """
-        for name, least in (("seeds", 2), ("collapse_seeds", 2), ("width", 2), ("deep_width", 1), ("samples", 2), ("dim", 2)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}={value} must be an integer of at least {least}.")
-        for name, least in (("powers", 1), ("depths", 2), ("few", 1)):
-            values = getattr(self, name)
-            if not values or list(values) != sorted(set(values)) or any(not isinstance(k, int) or k < least for k in values):
-                raise ValueError(f"{name}={values} must be integers of at least {least} in rising order, separated by commas.")
-        if self.depths[0] != 2 or 2 not in self.powers:
-            raise ValueError(
-                "depths and powers must both contain 2: two-layer relu^2 networks carry the claims on Newton's method and rays."
-            )
-        for name in ("sizes", "deep_sizes", "saddle_sizes", "story_sizes"):
-            values = getattr(self, name)
-            if len(values) < 2 or any(a <= b for a, b in zip(values, values[1:], strict=False)) or not 1e-140 < values[-1] <= values[0] < 1:
-                raise ValueError(f"{name}={values} must be two or more numbers between 1e-140 and 1 in falling order.")
-        if len(self.targets) < 2 or list(self.targets) != sorted(set(self.targets), reverse=True) or self.targets[-1] <= 0:
-            raise ValueError(f"targets={self.targets} must be two or more positive numbers in falling order.")
-        if not 0 <= self.slope < 1:
-            raise ValueError(f"slope={self.slope} must be at least 0 and below 1.")
-        if not 0 < self.rtol < 1:
-            raise ValueError(f"rtol={self.rtol} must be between 0 and 1.")
+    def conflicts(self, fit: Callable[..., bool]) -> Iterator[str]:
+        """What does not go together."""
+        for name in ("depths", "powers"):
+            if fit(name) and 2 not in getattr(self, name):
+                yield f"{name}={getattr(self, name)} must contain 2: two-layer relu^2 networks carry claims on rays."
 
     @property
     def cells(self) -> dict[str, tuple[int, int]]:
         """Every network's name, its depth, and its power."""
         return {f"depth {depth}, p = {power}": (depth, power) for depth in self.depths for power in self.powers}
 
-    def degrees(self, depth: int, power: int) -> np.ndarray:
+    def degrees(self, depth: int, power: int) -> "np.ndarray":
         """The order of homogeneity in each layer, from the input on: p^(depth - l).
 
         Args:
@@ -77,6 +93,8 @@ class Settings:
         Returns:
             Integers, whose sum is L.
         """
+        import numpy as np
+
         return power ** np.arange(depth - 1, -1, -1)
 
     def order(self, depth: int, power: int) -> int:

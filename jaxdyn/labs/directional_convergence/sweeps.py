@@ -14,8 +14,9 @@ from jax.flatten_util import ravel_pytree
 from ... import flows, losses, measure
 from ...ensemble import polish_lanes, sweep
 from ...solve import GradientNormBelow, StopWhen, solve
+from ..parts import Runs
 from .networks import make_flow, make_model, samples_in_plane
-from .saddles import run_saddles
+from .saddles import beside_saddle, orthonormal
 from .settings import Settings
 
 TINY = 1e-150
@@ -69,7 +70,7 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         # all lanes at once: they take about as long as each other, and their order needs no guess
         return sweep(flow, seeds, over, out=store, group=name, width=width or seeds * cells, progress=bar, **how)
 
-    found = {}
+    found = Runs(s.leave_out)
     watched = {"size": measure.log_norm, "log_time": measure.log_time}
     for name, (depth, power) in s.cells.items():
         flow = make_flow(s, depth, power)
@@ -79,19 +80,24 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         )
         ds = swept(name, flow, s.seeds, over, t1=FOREVER, stop=StopWhen(grown), observe=watched, **accuracy)
         found[name] = ends_of(flow, ds)
-    counts = [_collapses(s, swept, number) for number in s.few]
-    found["few"] = xr.concat(counts, xr.DataArray(list(s.few), dims="number", name="number"))
-    found["newton"] = _newton(s, progress)
-    found["story"] = swept(
+    numbers = xr.DataArray(list(s.few), dims="number", name="number")
+    found.add("few", lambda: xr.concat([_collapses(s, swept, number) for number in s.few], numbers))
+    found.add("newton", lambda: _newton(s, progress))
+    found.add(
         "story",
-        make_flow(s, 2, 2),
-        1,
-        {"log_norm": list(np.log(s.story_sizes))},
-        t1=STORY,
-        record=np.linspace(0.0, STORY, 1201),
-        observe=watched | {"loss": measure.loss, "a": inner_weights, "c": outer_weights},
+        lambda: swept(
+            "story",
+            make_flow(s, 2, 2),
+            1,
+            {"log_norm": list(np.log(s.story_sizes))},
+            t1=STORY,
+            record=np.linspace(0.0, STORY, 1201),
+            observe=watched | {"loss": measure.loss, "a": inner_weights, "c": outer_weights},
+        ),
     )
-    return found | run_saddles(s, swept)
+    found.add("saddle", lambda: beside_saddle(s, swept))
+    found.add("orthonormal", lambda: orthonormal(s, swept))
+    return found
 
 
 def _collapses(s: Settings, swept: Any, number: int) -> xr.Dataset:

@@ -38,12 +38,13 @@ def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     return [*claims_of_the_early_phase(s, found), *claims_of_the_late_phase(s, found), *claims_of_open_questions(s, found)]
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict[str, Any]]:
     """The rows for the terminal: one a level of what is varied.
 
     Args:
         s: the settings.
         found: the runs.
+        claims: the claims, unused.
 
     Returns:
         The rows.

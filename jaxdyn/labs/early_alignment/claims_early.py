@@ -7,6 +7,7 @@ import xarray as xr
 
 from .. import base
 from ..base import Claim
+from ..parts import tested
 from .settings import Settings
 from .times import early_errors, levels, of_kind, phases, plane_of_logs
 
@@ -57,7 +58,12 @@ def claims_of_the_early_phase(s: Settings, found: dict[str, xr.Dataset]) -> list
     Returns:
         The claims.
     """
-    return [*_alignment(s, found), *_bound(s, found), *_equation(s, found["plane"]), *_conserved(s, found)]
+    return tested(
+        lambda: _alignment(s, found),
+        lambda: _bound(s, found),
+        lambda: _equation(s, found["plane"]),
+        lambda: _conserved(s, found),
+    )
 
 
 def _alignment(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:

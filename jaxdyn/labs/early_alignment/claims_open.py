@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ..base import Claim
+from ..parts import tested
 from .claims_early import MIN, make_claim
 from .settings import Settings
 from .times import levels, of_kind, phases
@@ -55,7 +56,11 @@ def claims_of_open_questions(s: Settings, found: dict[str, xr.Dataset]) -> list[
         The claims.
     """
     ds = found[f"n={s.studied}"]
-    claims = [_norm(s, of_kind(ds, "norm"), f"{s.dim} inputs"), _norm(s, found["plane"], "2 inputs"), *_imbalance(s, of_kind(ds, "delta"))]
+    claims = [
+        _norm(s, of_kind(ds, "norm"), f"{s.dim} inputs"),
+        *tested(lambda: _norm(s, found["plane"], "2 inputs")),
+        *_imbalance(s, of_kind(ds, "delta")),
+    ]
     for kind, name, words in (("flip", "flips", "labels flipped"), ("outlier", "outliers", "inputs moved far away")):
         claims.append(_spoilt(of_kind(ds, kind), name, words))
     for kind in (kind for kind in ("digits", "mnist") if kind in found):

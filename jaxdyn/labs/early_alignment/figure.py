@@ -8,6 +8,7 @@ import xarray as xr
 
 from ... import plot
 from ..base import Claim
+from ..parts import panels
 from .animation import COLOURS, arcs, plane_run
 from .claims_early import grids
 from .claims_open import bounded_norm, neurons_at_end, share_aligned
@@ -36,14 +37,17 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
     rows = [["circle", "clock", "time"], ["scatter", "norm", "rank"], ["delta", "spoilt", "images"]]
     with plot.style():
         figure, axes = plot.make_figure((15.5, 13.0), rows, height_ratios=[1.15, 1, 1])
-        _circle(s, found, axes["circle"])
+        with panels(axes["circle"]):
+            _circle(s, found, axes["circle"])
         _clocks(s, found, axes["clock"], axes["time"])
         _scatter(s, found, axes["scatter"])
-        _norms(s, of_kind(studied, "norm"), found["plane"], axes["norm"])
+        with panels(axes["norm"]):
+            _norms(s, of_kind(studied, "norm"), found["plane"], axes["norm"])
         _rank(s, of_kind(studied, "grid"), axes["rank"])
         _imbalance(of_kind(studied, "delta"), axes["delta"])
         _spoilt(s, studied, axes["spoilt"])
-        _images(s, found, axes["images"])
+        with panels(axes["images"]):
+            _images(s, found, axes["images"])
         plot.save(figure, paths)
 
 

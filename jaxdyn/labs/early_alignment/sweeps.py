@@ -11,6 +11,7 @@ import xarray as xr
 from ... import data, measure
 from ...ensemble import sweep
 from ...solve import LossBelow
+from ..parts import Runs
 from .cells import cells_of, make_flow
 from .settings import Settings
 
@@ -85,8 +86,10 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         Datasets over `cell`, `seed` and `time` by name: `n=8` and so on, cones; `plane`, cones of two inputs, with all neurons; `digits`,
         and `mnist` where its folder is given. Each cell has the data's `cosine`, and the limits that theory gives.
     """
-    found = {}
+    found = Runs(s.leave_out)
     for name in (*(f"n={n}" for n in s.sizes), "plane", "digits", *(("mnist",) if s.mnist else ())):
+        if name in s.leave_out:
+            continue
         cells = cells_of(s, name)
         rows = [(np.asarray(one.samples.x), np.asarray(one.samples.y), one.delta, float(np.log(one.norm))) for one in cells]
         ds = sweep(

@@ -3,25 +3,27 @@
 Li & Yuan 2017 (arXiv 1705.09886).
 """
 
+from typing import TYPE_CHECKING
+
+from ..._lazy import on_demand
 from ..base import Lab, runner
-from .claims import make_claims
-from .figure import draw
 from .settings import Settings as Settings
-from .starts import random_pair as random_pair
-from .starts import two_phase_pair as two_phase_pair
-from .sweeps import run_sweeps
-from .trajectories import make_table
 
-NAME = "identity-link"
+if TYPE_CHECKING:
+    from .claims import make_claims as make_claims
+    from .starts import random_pair as random_pair
+    from .starts import two_phase_pair as two_phase_pair
 
-run = runner(NAME, Settings, run_sweeps, make_claims, make_table, draw)
-"""Runs the lab, see `jaxdyn.labs.base.Lab`."""
+run = runner(__name__, Settings)
+"""Runs the lab, see `jaxdyn.labs.base.runner`."""
 
 LAB = Lab(
-    name=NAME,
+    name="identity-link",
     title="ReLU networks with an identity link: two phases, one-point convexity, SGD against the vanilla link",
     paper="Li & Yuan (2017), arXiv 1705.09886",
     settings=Settings,
     run=run,
 )
 """The lab as the command line sees it."""
+
+__getattr__ = on_demand(__name__, {"make_claims": "claims", "random_pair": "starts", "two_phase_pair": "starts"})

@@ -1,5 +1,6 @@
 """The claims of the lab: the gradient, the potential, the two phases, one-point convexity, the minimum, and SGD."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,12 @@ import xarray as xr
 from scipy.stats import t as student
 
 from ..base import Claim, Verdict, verdict
-from .settings import TURN, Settings
+from ..parts import tested
+from .settings import Settings
+from .starts import TURN
 from .sweeps import BATCHES, REST, SCALES, potential_rate, teacher
 from .trajectories import decay_steps, deviations, second_phase, turns
+from .trajectories import make_table as make_table
 
 LAB = "identity-link"
 PAPER = "Li & Yuan 2017, arXiv 1705.09886"
@@ -37,7 +41,7 @@ def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
         The claims.
     """
     parts = (_gradient, _potential, _phases, _directions, _one_point, _minimum, _links, _descent)
-    return [claim for part in parts for claim in part(s, found)]
+    return tested(*(functools.partial(part, s, found) for part in parts))
 
 
 def _claim(name: str, paper: str, statement: str, measured: tuple[Any, Any], expected: str, judged: Any, **more: Any) -> Claim:

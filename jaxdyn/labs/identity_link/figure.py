@@ -8,8 +8,10 @@ import xarray as xr
 
 from ... import plot
 from ..base import Claim
+from ..parts import panels
 from .claims import CONSTANT
-from .settings import TURN, Settings
+from .settings import Settings
+from .starts import TURN
 from .sweeps import LINKS, SCALES, potential_rate
 from .trajectories import decay_steps, deviations, turns
 
@@ -29,16 +31,16 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
     del claims
     with plot.style():
         figure, axes = plot.make_figure((17.0, 8.6), [["loss", "distance", "ratio", "strayed"], ["phases", "phases", "potential", "decay"]])
-        _runs(s, found, axes["loss"], "loss", "L = E[(f − f*)²]")
-        axes["loss"].set_title(f"SGD (lines) and flow (dashed), d = {s.dim}")
-        axes["loss"].legend(loc="center right", bbox_to_anchor=(1.0, 0.55))
-        _runs(s, found, axes["distance"], "distance", "|W − W*|")
-        axes["distance"].set_title("Distance from W*")
-        _ratio(s, found, axes["ratio"])
-        _phases(s, found, axes["phases"])
-        _potential(s, found, axes["potential"])
-        _strayed(s, found, axes["strayed"])
-        _decay(s, found, axes["decay"])
+        with panels(axes["loss"], axes["distance"]):
+            _runs(s, found, axes["loss"], "loss", "L = E[(f − f*)²]")
+            axes["loss"].set_title(f"SGD (lines) and flow (dashed), d = {s.dim}")
+            axes["loss"].legend(loc="center right", bbox_to_anchor=(1.0, 0.55))
+            _runs(s, found, axes["distance"], "distance", "|W − W*|")
+            axes["distance"].set_title("Distance from W*")
+        parts = {"ratio": _ratio, "phases": _phases, "potential": _potential, "strayed": _strayed, "decay": _decay}
+        for name, part in parts.items():
+            with panels(axes[name]):
+                part(s, found, axes[name])
         plot.save(figure, paths)
 
 

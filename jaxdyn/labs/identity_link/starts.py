@@ -9,6 +9,9 @@ from ..._types import as_leaf
 from ...flows import AbstractFlow, IdentityLinkFlow
 from ...flows.population.identity_link import Link
 
+TURN = np.linspace(0.0, 0.04, 41)
+"""Times at which the turn of the gradient is looked for."""
+
 
 class Started(AbstractFlow):
     """The flow of an identity link from another start: w = base - gap I + scale N / sqrt(dim), the entries of N standard normal.

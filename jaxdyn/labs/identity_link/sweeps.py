@@ -13,6 +13,7 @@ import xarray as xr
 
 from ... import flows, measure
 from ...ensemble import polish_lanes, sweep
+from ..parts import Runs
 from .settings import Settings
 from .starts import Started, random_pair, two_phase_pair
 
@@ -93,34 +94,49 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
             how["rtol"] = s.rtol
         return sweep(one, seeds, out=store, group=group, width=width, progress=f"{group:9s}" if progress else False, **how)
 
-    both = swept(flow, "flow", over={("gap", "scale"): starts})
     first, *others = s.learning_rates
     cells = [(*start, first) for start in starts] + [(*starts[0], rate) for rate in others]
-    sgd = flows.StochasticDescent(flow, first, batch=s.batch)
-    steps = swept(sgd, "sgd", over={("flow.gap", "flow.scale", "learning_rate"): cells})
-    slower = flows.StochasticDescent(Started(target, scale=s.scale), decaying(s.decay_rate, s.decay_offset), batch=s.batch)
-    decay = swept(slower, "decay", t1=s.decay_time, record=np.linspace(0.0, 0.999 * s.decay_time, 40), observe=watched(target))
-    phases: list[xr.Dataset] = []
-    for run in range(s.phase_runs):
-        start, goal = two_phase_pair(s.phase_dim, s.phase_norm, run)
-        ds = swept(Started(goal, start), f"phases {run}", 1, t1=s.phase_time, record=s.phase_times, observe=watched(goal))
-        phases.append(ds[list(watched(goal))].isel(seed=0, drop=True))
-    (grid,) = (dim for dim in both["loss"].dims if dim not in ("seed", "time"))
-    (cell,) = (dim for dim in steps["loss"].dims if dim not in ("seed", "time"))
-    kept = ["loss", "distance", "inner", "ratio", "potential"]
-    return {
-        "flow": _plain(both, [*kept, "weights"]).rename({grid: "link"}).assign_coords(link=list(LINKS)),
-        "sgd": _plain(steps, [*kept, "weights"])
-        .rename({cell: "cell"})
-        .assign_coords(link=("cell", [LINKS[int(gap)] for gap, *_ in cells]), rate=("cell", [rate for *_, rate in cells])),
-        "decay": _plain(decay, kept),
-        "phases": _plain(xr.concat(phases, "run"), kept),
-        "starts": _starts(s),
-        "scales": _scales(s),
-        "formula": _formula(s, target),
-        "points": _points(s, flow, both, grid, progress),
-        "permuted": _permuted(flow),
-    }
+
+    def flown() -> xr.Dataset:
+        both = swept(flow, "flow", over={("gap", "scale"): starts})
+        (grid,) = (dim for dim in both["loss"].dims if dim not in ("seed", "time"))
+        return _plain(both, [*KEPT, "weights"]).rename({grid: "link"}).assign_coords(link=list(LINKS))
+
+    def stepped() -> xr.Dataset:
+        sgd = flows.StochasticDescent(flow, first, batch=s.batch)
+        steps = swept(sgd, "sgd", over={("flow.gap", "flow.scale", "learning_rate"): cells})
+        (cell,) = (dim for dim in steps["loss"].dims if dim not in ("seed", "time"))
+        columns = {"link": ("cell", [LINKS[int(gap)] for gap, *_ in cells]), "rate": ("cell", [rate for *_, rate in cells])}
+        return _plain(steps, [*KEPT, "weights"]).rename({cell: "cell"}).assign_coords(columns)
+
+    def slowed() -> xr.Dataset:
+        slower = flows.StochasticDescent(Started(target, scale=s.scale), decaying(s.decay_rate, s.decay_offset), batch=s.batch)
+        times = np.linspace(0.0, 0.999 * s.decay_time, 40)
+        return _plain(swept(slower, "decay", t1=s.decay_time, record=times, observe=watched(target)), KEPT)
+
+    def phased() -> xr.Dataset:
+        phases: list[xr.Dataset] = []
+        for run in range(s.phase_runs):
+            start, goal = two_phase_pair(s.phase_dim, s.phase_norm, run)
+            ds = swept(Started(goal, start), f"phases {run}", 1, t1=s.phase_time, record=s.phase_times, observe=watched(goal))
+            phases.append(ds[list(watched(goal))].isel(seed=0, drop=True))
+        return _plain(xr.concat(phases, "run"), KEPT)
+
+    found = Runs(s.leave_out)
+    found.add("flow", flown)
+    found.add("sgd", stepped)
+    found.add("decay", slowed)
+    found.add("phases", phased)
+    found.add("starts", lambda: _starts(s))
+    found.add("scales", lambda: _scales(s))
+    found.add("formula", lambda: _formula(s, target))
+    found.add("points", lambda: _points(s, flow, found["flow"], progress))
+    found.add("permuted", lambda: _permuted(flow))
+    return found
+
+
+KEPT = ["loss", "distance", "inner", "ratio", "potential"]
+"""The observables that all runs share."""
 
 
 def decaying(c: float, offset: float) -> Callable:
@@ -233,9 +249,9 @@ def _formula(s: Settings, target: np.ndarray) -> xr.Dataset:
     return xr.Dataset({name: (("neuron", "input"), values) for name, values in variables.items()})
 
 
-def _points(s: Settings, flow: Started, both: xr.Dataset, grid: Any, progress: bool) -> xr.Dataset:
+def _points(s: Settings, flow: Started, both: xr.Dataset, progress: bool) -> xr.Dataset:
     """Where the runs of the flow come to rest."""
-    ends = both["weights"].isel(time=-1).transpose(grid, "seed", "neuron", "input").values
+    ends = both["weights"].isel(time=-1).transpose("link", "seed", "neuron", "input").values
     bar, starts = "to rest" if progress else False, {"w": jnp.asarray(ends.reshape(-1, s.dim, s.dim))}
     found = polish_lanes(flow, starts, tolerance=REST, max_steps=1000, method="differences", progress=bar)
     shape = ends.shape[:2]

@@ -95,10 +95,11 @@ def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -
             "least ratio": float(ds["ratio"].min()),
         }
 
-    sgd = found["sgd"]
-    rows = [row(f"flow, {link}", found["flow"].sel(link=link), s.seeds) for link in ("identity", "vanilla")]
-    for k in range(sgd.sizes["cell"]):
-        cell = sgd.isel(cell=k)
-        rows.append(row(f"SGD {float(cell['rate']):g}, {cell['link'].item()}", cell, s.seeds))
-    rows.append(row("SGD c/(k + k0), identity", found["decay"], s.seeds))
-    return [*rows, row(f"two phases, d = {s.phase_dim}", found["phases"], s.phase_runs)]
+    rows = []
+    if "flow" in found:
+        rows += [row(f"flow, {link}", found["flow"].sel(link=link), s.seeds) for link in ("identity", "vanilla")]
+    if "sgd" in found:
+        cells = [found["sgd"].isel(cell=k) for k in range(found["sgd"].sizes["cell"])]
+        rows += [row(f"SGD {float(cell['rate']):g}, {cell['link'].item()}", cell, s.seeds) for cell in cells]
+    last = {"decay": ("SGD c/(k + k0), identity", s.seeds), "phases": (f"two phases, d = {s.phase_dim}", s.phase_runs)}
+    return rows + [row(words, found[name], runs) for name, (words, runs) in last.items() if name in found]

@@ -6,6 +6,8 @@ import numpy as np
 import xarray as xr
 
 from ... import measure, plot
+from ..base import Claim
+from ..parts import panels
 from .settings import Settings
 from .sweeps import GRID, regimes, square
 
@@ -13,14 +15,16 @@ SHOWN = 8
 """Seeds whose functions are drawn."""
 
 
-def draw(s: Settings, found: dict[str, xr.Dataset], paths: Sequence[str]) -> None:
+def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: Sequence[str]) -> None:
     """Draws the figure and writes it.
 
     Args:
         s: the settings.
         found: the sweeps.
+        claims: the claims, unused.
         paths: files to write.
     """
+    del claims
     with plot.style():
         _draw(s, found, paths)
 
@@ -52,17 +56,18 @@ def _draw(s: Settings, found: dict[str, xr.Dataset], paths: Sequence[str]) -> No
     handles, labels = axes["kernel"].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
 
-    phase = found["phase"]
-    change = phase["ntk_change_end"].median("seed").transpose("delta", "init_scale")
-    plot.panels.heat_map(
-        figure,
-        axes["phase"],
-        change.values,
-        phase["init_scale"].values,
-        phase["delta"].values,
-        ("init scale", "imbalance δ = c² − |w|²", "relative NTK change"),
-    )
-    axes["phase"].set_title("How far the kernel moves")
+    with panels(axes["phase"]):
+        phase = found["phase"]
+        change = phase["ntk_change_end"].median("seed").transpose("delta", "init_scale")
+        plot.panels.heat_map(
+            figure,
+            axes["phase"],
+            change.values,
+            phase["init_scale"].values,
+            phase["delta"].values,
+            ("init scale", "imbalance δ = c² − |w|²", "relative NTK change"),
+        )
+        axes["phase"].set_title("How far the kernel moves")
     for name in ("kernel", "adaptive"):
         lanes = ds.isel(delta=names.index(name))
         times = lanes["time"].values if "time" in lanes.coords else lanes["t"].values[0]

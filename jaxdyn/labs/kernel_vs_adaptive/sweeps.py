@@ -13,6 +13,7 @@ from jaxtyping import Array
 from ... import data, flows, losses, measure, models
 from ..._types import Params
 from ...ensemble import sweep
+from ..parts import Runs
 from .settings import Settings
 
 GRID = np.linspace(-1.0, 1.0, 201)
@@ -81,8 +82,10 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         "sliding_weight": measure.sliding_weight,
     }
     timed = ("model.delta", "t1")
-    found = {
-        "regimes": swept(
+    found = Runs(s.leave_out)
+    found.add(
+        "regimes",
+        lambda: swept(
             "regimes",
             flow,
             s.seeds,
@@ -91,7 +94,10 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
             rtol=s.rtol,
             record=60,
         ),
-        "phase": swept(
+    )
+    found.add(
+        "phase",
+        lambda: swept(
             "phase",
             flow,
             max(2, s.seeds // 4),
@@ -100,7 +106,10 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
             rtol=s.rtol,
             record=2,
         ),
-        "freezing": swept(
+    )
+    found.add(
+        "freezing",
+        lambda: swept(
             "freezing",
             flow,
             s.seeds,
@@ -109,38 +118,36 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
             rtol=s.rtol,
             record=2,
         ),
-    }
+    )
     small = models.TwoLayer(width=32, balanced=True, delta=-3.0, knots=(-s.reach, s.reach))
     watch = {"f": measure.function_on(GRID[::5])}
     full = flows.GradientFlow(small, losses.square, samples)
     reduced = flows.ReducedFlow(small, losses.square, samples)
-    found["full"] = swept("full", full, s.seeds, {"rtol": REDUCED_TOLERANCES}, t1=REDUCED_TIME, observe=watch, record=30)
-    found["reduced"] = swept("reduced", reduced, s.seeds, t1=REDUCED_TIME, observe=watch, record=30, rtol=REDUCED_TOLERANCES[-1])
+    how = {"t1": REDUCED_TIME, "observe": watch, "record": 30}
+    found.add("full", lambda: swept("full", full, s.seeds, {"rtol": REDUCED_TOLERANCES}, **how))
+    found.add("reduced", lambda: swept("reduced", reduced, s.seeds, rtol=REDUCED_TOLERANCES[-1], **how))
     points = data.points(*map(jnp.asarray, LIMIT_POINTS), name="four points")
     one_sided = models.TwoLayer(width=s.limit_widths[0], trains=("c",), knots=(-1.0, 1.0), orientation=1, scale_c=0.0)
-    found["limit"] = swept(
+    found.add(
         "limit",
-        flows.GradientFlow(one_sided, losses.square, points),
-        s.seeds,
-        {"model.width": s.limit_widths},
-        t1=LIMIT_TIME,
-        observe={"f": measure.function_on(GRID), "loss": measure.loss},
-        record=2,
-        rtol=s.rtol,
+        lambda: swept(
+            "limit",
+            flows.GradientFlow(one_sided, losses.square, points),
+            s.seeds,
+            {"model.width": s.limit_widths},
+            t1=LIMIT_TIME,
+            observe={"f": measure.function_on(GRID), "loss": measure.loss},
+            record=2,
+            rtol=s.rtol,
+        ),
     )
     wave = data.sinusoid(n=s.samples)
     lazy = {("model.output_multiplier", "t1"): [(c, LAZY_TIME / c**2) for c in s.lazy_multipliers]}
     for name, antisymmetric in (("lazy", False), ("paired", True)):
         model = models.Centred(models.TwoLayer(width=64, activation="tanh", antisymmetric=antisymmetric))
-        found[name] = swept(
-            name,
-            flows.GradientFlow(model, losses.square, wave),
-            s.seeds,
-            lazy,
-            observe={"ntk_change": measure.ntk_change},
-            record=2,
-            rtol=1e-7,
-        )
+        centred = flows.GradientFlow(model, losses.square, wave)
+        ntk = {"ntk_change": measure.ntk_change}
+        found.add(name, lambda name=name, flow=centred, ntk=ntk: swept(name, flow, s.seeds, lazy, observe=ntk, record=2, rtol=1e-7))
     return found
 
 

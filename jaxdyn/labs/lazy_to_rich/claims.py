@@ -1,10 +1,13 @@
 """The claims of the lab: scaling laws against the sweeps."""
 
+import functools
+
 import numpy as np
 import xarray as xr
 
 from ...ensemble import outcome_counts
 from ..base import Claim, verdict
+from ..parts import tested
 from .boundary import Line, boundary, exponent, median_curve, on_line, spread
 from .settings import Settings
 from .sweeps import NETWORKS, lines
@@ -116,6 +119,7 @@ def _alpha(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
             unit,
         )
         for network, short, name, statement, expected, paper in rows
+        if network in found
     ]
 
 
@@ -162,6 +166,8 @@ def _collapse(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     ]
     made = []
     for name, network, where, statement, expected, paper, words in rows:
+        if network not in found:
+            continue
         ds = found[network]
         chosen = where if isinstance(where, slice) else where(s, ds, network)
         measured = width_exponent(s, ds, network, chosen)
@@ -172,6 +178,8 @@ def _collapse(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
 def _boundaries(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     made = []
     for network, words in (("smooth", "tanh"), ("paired", "tanh, neurons in pairs"), ("relu", "ReLU, balanced")):
+        if network not in found:
+            continue
         ds, level = found[network], [line for line in lines(s, network) if line.delta == 0]
         widths = tuple(line.width for line in level)
         made.append(
@@ -187,21 +195,22 @@ def _boundaries(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
                 f"slope of log alpha* against log m, alpha* where the median NTK change is {s.level:g}",
             )
         )
-    ds, negative = found["relu"], [line for line in lines(s, "relu") if line.delta <= -10]
-    made.append(
-        _claim(
-            "boundary-imbalance",
-            DERIVED.format("the flow in (r, theta) of " + WILLIAMS),
-            "ReLU, delta to -infinity: alpha* is proportional to 1/|delta|, so any fixed start ends up lazy",
-            exponent(np.asarray([-line.delta for line in negative]), [boundary(ds, line, s.level) for line in negative]),
-            -1.0,
-            0.05,
-            "the next order, (r/delta)^2, of the smallest |delta|",
-            ds["seed"].size,
-            "slope of log alpha* against log |delta| for delta <= -10",
-        )
-    )
     return made
+
+
+def _imbalance(s: Settings, found: dict[str, xr.Dataset]) -> Claim:
+    ds, negative = found["relu"], [line for line in lines(s, "relu") if line.delta <= -10]
+    return _claim(
+        "boundary-imbalance",
+        DERIVED.format("the flow in (r, theta) of " + WILLIAMS),
+        "ReLU, delta to -infinity: alpha* is proportional to 1/|delta|, so any fixed start ends up lazy",
+        exponent(np.asarray([-line.delta for line in negative]), [boundary(ds, line, s.level) for line in negative]),
+        -1.0,
+        0.05,
+        "the next order, (r/delta)^2, of the smallest |delta|",
+        ds["seed"].size,
+        "slope of log alpha* against log |delta| for delta <= -10",
+    )
 
 
 def _share(name: str, statement: str, hits: np.ndarray, allowed: float, unit: str) -> Claim:
@@ -246,21 +255,22 @@ def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     Returns:
         The claims with their verdicts.
     """
-    return [*_alpha(s, found), *_collapse(s, found), *_boundaries(s, found), *_splines(s, found)]
+    return tested(*(functools.partial(part, s, found) for part in (_alpha, _collapse, _boundaries, _imbalance, _splines)))
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict]:
     """A row a line of the phase diagram.
 
     Args:
         s: the settings.
         found: the sweeps.
+        claims: the claims, unused.
 
     Returns:
         The rows; NTK changes are medians over seeds at the end, at the rich and the lazy end of the line.
     """
     rows = []
-    for network in NETWORKS:
+    for network in (one for one in NETWORKS if one in found):
         for line in lines(s, network):
             cells, alpha = on_line(found[network], line), boundary(found[network], line, s.level)
             curve = median_curve(cells)

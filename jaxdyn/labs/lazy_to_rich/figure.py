@@ -8,6 +8,7 @@ import xarray as xr
 
 from ... import measure, plot
 from ..base import Claim
+from ..parts import panels
 from .boundary import Line, boundary, median_curve, on_line
 from .claims import LAB, LAZIEST
 from .settings import Settings
@@ -31,27 +32,32 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
         layout = [["widths", "before", "after"], ["imbalance", "laws", "functions"]]
         figure, axes = plot.make_figure((14.5, 8.2), layout)
         exponents = {claim.id.removeprefix(f"{LAB}."): claim.measured for claim in claims}
-        _phases(s, found, exponents, figure, axes)
+        for name in ("widths", "imbalance"):
+            with panels(axes[name]):
+                _phases(s, found, exponents, figure, axes, name)
         _collapse(s, found, axes)
         _laws(s, found, exponents, axes["laws"])
-        _functions(s, found["relu"], axes["functions"])
+        with panels(axes["functions"]):
+            _functions(s, found["relu"], axes["functions"])
         plot.save(figure, paths)
 
 
-def _phases(s: Settings, found: dict[str, xr.Dataset], exponents: dict[str, float], figure: Any, axes: dict[str, Any]) -> None:
+def _phases(s: Settings, found: dict[str, xr.Dataset], exponents: dict[str, float], figure: Any, axes: dict[str, Any], shown: str) -> None:
     by_delta = sorted((line for line in lines(s, "relu") if line.width == s.relu_widths[-1]), key=lambda line: line.delta)
     parts = (
-        ("widths", "smooth", lines(s, "smooth"), [str(m) for m in s.widths], "width m", exponents["boundary-smooth"]),
+        ("widths", "smooth", lines(s, "smooth"), [str(m) for m in s.widths], "width m", exponents.get("boundary-smooth", np.nan)),
         (
             "imbalance",
             "relu",
             by_delta,
             [f"{line.delta:g}" for line in by_delta],
             "imbalance δ = (c² − |w|²) / κ²",
-            exponents["boundary-imbalance"],
+            exponents.get("boundary-imbalance", np.nan),
         ),
     )
     for name, network, rows, labels, words, slope in parts:
+        if name != shown:
+            continue
         cells = [on_line(found[network], line) for line in rows]
         edge = [boundary(found[network], line, s.level)[0] for line in rows]
         curves = [median_curve(one) for one in cells]
@@ -68,6 +74,8 @@ def _phases(s: Settings, found: dict[str, xr.Dataset], exponents: dict[str, floa
 
 def _collapse(s: Settings, found: dict[str, xr.Dataset], axes: dict[str, Any]) -> None:
     for network, dash, words in (("smooth", "-", "independent"), ("paired", (0, (2, 1.4)), "in pairs")):
+        if network not in found:
+            continue
         for colour, line in zip(COLOURS, lines(s, network), strict=False):
             cells = on_line(found[network], line)
             curve = median_curve(cells)
@@ -86,6 +94,8 @@ def _laws(s: Settings, found: dict[str, xr.Dataset], exponents: dict[str, float]
     line = Line(s.relu_widths[-1], 0.0)
     rows = (("smooth", plot.BLUE, "tanh"), ("paired", plot.GREEN, "tanh, pairs"), ("relu", plot.ORANGE, "ReLU"))
     for network, colour, words in rows:
+        if network not in found:
+            continue
         cells = on_line(found[network], line)
         cells = cells.isel(cell=np.flatnonzero(cells["round"].values == 0))
         values = cells["function_distance_end"].transpose("cell", "seed").values

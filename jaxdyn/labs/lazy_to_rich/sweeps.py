@@ -10,6 +10,7 @@ import xarray as xr
 from ... import data, flows, losses, measure, models
 from ...ensemble import sweep
 from ...solve import KernelExponential, LossBelow
+from ..parts import Runs
 from .boundary import Line, refine
 from .settings import Settings
 
@@ -125,8 +126,10 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         )
         return _labelled(ds, cells, number)
 
-    found = {}
+    found = Runs(s.leave_out)
     for network in NETWORKS:
+        if network in s.leave_out:
+            continue
         mine = lines(s, network)
         rounds = [swept(network, 0, [(line, line.crossover * u) for line in mine for u in s.coarse])]
         for number in range(1, s.rounds + 1):

@@ -24,12 +24,13 @@ def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     return [*claims_of_the_flow(s, found), *claims_of_descent(s, found)]
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict[str, Any]]:
     """The rows for the terminal: one a run and data set.
 
     Args:
         s: the settings.
         found: the runs.
+        claims: the claims, unused.
 
     Returns:
         The rows.

@@ -1,11 +1,14 @@
 """Claims about gradient descent, its first step, and ReLU networks."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from ... import data
 from ..base import Claim
+from ..parts import tested
 from .claims_flow import Cell, below, cells_of, joined, largest, make_claim, off_the_duals, output_signs
 from .settings import Settings
 from .sweeps import drawn_for, flow_of, starts_of, step_of
@@ -27,11 +30,11 @@ def claims_of_descent(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     Returns:
         The claims.
     """
-    claims = []
-    for slope in s.slopes:
-        claims += _leaky(s, slope, cells_of(s, found[f"descent-{slope:g}"], slope))
-    claims += _relu(s, cells_of(s, found["flow-0"], 0.0), cells_of(s, found["descent-0"], 0.0))
-    return [*claims, *_first_step(s, found)]
+    return tested(
+        *(functools.partial(lambda slope: _leaky(s, slope, cells_of(s, found[f"descent-{slope:g}"], slope)), slope) for slope in s.slopes),
+        lambda: _relu(s, cells_of(s, found["flow-0"], 0.0), cells_of(s, found["descent-0"], 0.0)),
+        lambda: _first_step(s, found),
+    )
 
 
 def powers(sizes: np.ndarray, excess: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import xarray as xr
 
 from ... import plot
 from ..base import Claim
+from ..parts import panels
 from .claims_flow import boundary_norms, cells_of, dims_looked_at, holds_in, shares_active
 from .settings import Settings
 from .theory import orthonormal_rank
@@ -30,20 +31,27 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
     rows = [["clock", "time", "rank"], ["step", "sizes", "signs"], ["margins", "assumption", "bound"]]
     with plot.style():
         figure, axes = plot.make_figure((15.5, 13.0), rows)
-        _clocks(s, found, axes["clock"], axes["time"])
-        _rank(s, found, axes["rank"])
-        _step(s, found, axes["step"])
-        _sizes(s, found, axes["sizes"])
-        _signs(s, found, axes["signs"])
-        _margins(s, found, axes["margins"])
-        _assumption(s, found, axes["assumption"])
-        _bound(s, found, axes["bound"])
+        with panels(axes["clock"], axes["time"]):
+            _clocks(s, found, axes["clock"], axes["time"])
+        parts = {
+            "rank": _rank,
+            "step": _step,
+            "sizes": _sizes,
+            "signs": _signs,
+            "margins": _margins,
+            "assumption": _assumption,
+            "bound": _bound,
+        }
+        for name, part in parts.items():
+            with panels(axes[name]):
+                part(s, found, axes[name])
         plot.save(figure, paths)
 
 
 def colours_of(s: Settings) -> dict[float, str]:
     """Colours of the slopes; ReLU is dark."""
-    return {slope: COLOURS[k % len(COLOURS)] for k, slope in enumerate(s.slopes)} | {0.0: plot.INK}
+    relu = {} if "relu" in s.leave_out else {0.0: plot.INK}
+    return {slope: COLOURS[k % len(COLOURS)] for k, slope in enumerate(s.slopes)} | relu
 
 
 def name_of(slope: float) -> str:

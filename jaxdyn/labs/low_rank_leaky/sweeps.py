@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from ... import data, flows, losses, measure, models
 from ...ensemble import sweep
+from ..parts import Runs
 from ..stops import Reached
 from .settings import Settings
 from .theory import DATA_KEY, samples_of
@@ -89,53 +90,63 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         Datasets by name: `flow-0.5` and so on over `cell` (the data), `seed` and `time`, `descent-0.5` and so on likewise, both with
         `inner` and `outputs` at the end, at the network's own norm; `step-32x100` and so on over `scale`, `seed` and `time`.
     """
-    found = {}
+    found = Runs(s.leave_out)
     for slope in (*s.slopes, 0.0):
-        samples = samples_of(s, slope)
-        rows = [(np.asarray(one.x), np.asarray(one.y)) for one in samples.values()]
-        flow = flow_of(s, slope)
-        how = {"out": store, "width": width}
-        found[f"flow-{slope:g}"] = _ends(
-            flow,
-            samples,
-            sweep(
-                flow,
-                s.seeds,
-                {("inner.data.x", "inner.data.y"): rows},
-                t1=LONG,
-                record=RECORDS,
-                observe=SHARED | {"log_time": measure.log_time, "log_norm": measure.log_norm, "third": third},
-                stop=Reached(s.decades * np.log(10)),
-                solver=dfx.Tsit5(),  # explicit steps suffice to some hundred decades, and compile sooner
-                rtol=s.rtol,
-                max_steps=20_000,
-                locate_kinks=slope in (0.0, s.slopes[-1]),  # leaky neurons slide on hardly orthogonal data only
-                group=f"flow-{slope:g}",
-                progress=f"flow, slope {slope:g}" if progress else False,
-                **how,
-            ),
-        )
-        plain = flows.GradientFlow(network(slope, s.width, s.samples, s.start), losses.logistic, samples["orthonormal"])
-        descent = flows.StochasticDescent(plain, s.rate)
-        found[f"descent-{slope:g}"] = _ends(
-            descent,
-            samples,
-            sweep(
-                descent,
-                s.seeds,
-                {("flow.data.x", "flow.data.y"): rows},
-                t1=s.rate * s.steps,
-                record=np.concatenate([[0.0], s.rate * np.unique(np.geomspace(1, s.steps, 60).round())]),
-                observe=SHARED | {"size": measure.parameter_norm},
-                max_steps=s.steps + 1,
-                group=f"descent-{slope:g}",
-                progress=f"descent, slope {slope:g}" if progress else False,
-                **how,
-            ),
-        )
+        relu = None if slope else "relu"
+        found.add(f"flow-{slope:g}", lambda slope=slope: _flow(s, slope, store, width, progress), relu)
+        if "descent" not in s.leave_out:
+            found.add(f"descent-{slope:g}", lambda slope=slope: _descent(s, slope, store, width, progress), relu)
     for neurons, dim in s.sizes:
-        found[f"step-{neurons}x{dim}"] = _steps(s, neurons, dim, store, width, progress)
+        found.add(f"step-{neurons}x{dim}", lambda neurons=neurons, dim=dim: _steps(s, neurons, dim, store, width, progress), "step")
     return found
+
+
+def _flow(s: Settings, slope: float, store: Path | None, width: int | None, progress: bool) -> xr.Dataset:
+    """The flow of a slope on all data sets."""
+    samples, flow = samples_of(s, slope), flow_of(s, slope)
+    ds = sweep(
+        flow,
+        s.seeds,
+        {("inner.data.x", "inner.data.y"): _rows(samples)},
+        t1=LONG,
+        record=RECORDS,
+        observe=SHARED | {"log_time": measure.log_time, "log_norm": measure.log_norm, "third": third},
+        stop=Reached(s.decades * np.log(10)),
+        solver=dfx.Tsit5(),  # explicit steps suffice to some hundred decades, and compile sooner
+        rtol=s.rtol,
+        max_steps=20_000,
+        locate_kinks=slope in (0.0, s.slopes[-1]),  # leaky neurons slide on hardly orthogonal data only
+        out=store,
+        width=width,
+        group=f"flow-{slope:g}",
+        progress=f"flow, slope {slope:g}" if progress else False,
+    )
+    return _ends(flow, samples, ds)
+
+
+def _descent(s: Settings, slope: float, store: Path | None, width: int | None, progress: bool) -> xr.Dataset:
+    """Gradient descent of a slope on all data sets."""
+    samples = samples_of(s, slope)
+    plain = flows.GradientFlow(network(slope, s.width, s.samples, s.start), losses.logistic, samples["orthonormal"])
+    descent = flows.StochasticDescent(plain, s.rate)
+    ds = sweep(
+        descent,
+        s.seeds,
+        {("flow.data.x", "flow.data.y"): _rows(samples)},
+        t1=s.rate * s.steps,
+        record=np.concatenate([[0.0], s.rate * np.unique(np.geomspace(1, s.steps, 60).round())]),
+        observe=SHARED | {"size": measure.parameter_norm},
+        max_steps=s.steps + 1,
+        out=store,
+        width=width,
+        group=f"descent-{slope:g}",
+        progress=f"descent, slope {slope:g}" if progress else False,
+    )
+    return _ends(descent, samples, ds)
+
+
+def _rows(samples: dict[str, data.Samples]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(np.asarray(one.x), np.asarray(one.y)) for one in samples.values()]
 
 
 def drawn_for(s: Settings, dim: int) -> data.Samples:

@@ -4,22 +4,25 @@ Where the alignment of Min, Mallada & Vidal (2023, arXiv 2307.12851) has parted 
 problems; elsewhere it is a KKT point of the max-margin problem.
 """
 
+from typing import TYPE_CHECKING
+
+from ..._lazy import on_demand
 from ..base import Lab, runner
-from .claims import make_claims, make_table
-from .figure import draw
 from .settings import Settings as Settings
-from .sweeps import run_sweeps
 
-NAME = "max-margin"
+if TYPE_CHECKING:
+    from .claims import make_claims as make_claims
 
-run = runner(NAME, Settings, run_sweeps, make_claims, lambda s, found, _: make_table(s, found), draw)
-"""Runs the lab, see `jaxdyn.labs.base.Lab`."""
+run = runner(__name__, Settings)
+"""Runs the lab, see `jaxdyn.labs.base.runner`."""
 
 LAB = Lab(
-    name=NAME,
+    name="max-margin",
     title="Margins of homogeneous networks, followed to t = 1e1000",
     paper="Lyu & Li (2020), arXiv 1906.05890; Min, Mallada & Vidal (2023), arXiv 2307.12851",
     settings=Settings,
     run=run,
 )
 """The lab as the command line sees it."""
+
+__getattr__ = on_demand(__name__, {"make_claims": "claims"})

@@ -16,6 +16,7 @@ from ... import data, flows, losses, measure, models
 from ..._types import Params, as_leaf
 from ...ensemble import sweep
 from ...solve import KernelExponential, Outcome
+from ..parts import Runs
 from ..stops import Reached
 from .settings import Settings
 
@@ -112,9 +113,11 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         logarithms of loss, norm and time; at the end and at `s.early` decades (`_early`) time, margin, and residual and complementarity
         of the KKT conditions; with the limit in `attrs`, NaN where none is known.
     """
-    found = {}
+    found = Runs(s.leave_out)
     far = (-LONG, s.early * np.log(10), s.decades * np.log(10))
     for name, flow in make_flows(s).items():
+        if name in s.leave_out:
+            continue
         starts = jax.vmap(lambda seed, flow=flow: _start(s, flow.inner.inner.model, seed))(jnp.arange(s.seeds))
         stages: list[xr.Dataset] = []
         for stage, log_time in zip(STAGES, far, strict=True):

@@ -3,22 +3,25 @@
 Safran & Shamir 2018 (arXiv 1712.08968), Arjevani & Field 2019 (arXiv 1912.11939), Safran, Yehudai & Shamir 2021 (arXiv 2006.01005).
 """
 
+from typing import TYPE_CHECKING
+
+from ..._lazy import on_demand
 from ..base import Lab, runner
-from .claims import make_claims, make_table
-from .figure import draw
 from .settings import Settings as Settings
-from .sweeps import run_sweeps
 
-NAME = "spurious-minima"
+if TYPE_CHECKING:
+    from .claims import make_claims as make_claims
 
-run = runner(NAME, Settings, run_sweeps, make_claims, lambda s, found, _: make_table(s, found), draw)
-"""Runs the lab, see `jaxdyn.labs.base.Lab`."""
+run = runner(__name__, Settings)
+"""Runs the lab, see `jaxdyn.labs.base.runner`."""
 
 LAB = Lab(
-    name=NAME,
+    name="spurious-minima",
     title="Spurious minima of teacher-student ReLU networks: shares, levels, symmetry, curvature",
     paper="Safran & Shamir (2018), arXiv 1712.08968; Arjevani & Field (2019), arXiv 1912.11939",
     settings=Settings,
     run=run,
 )
 """The lab as the command line sees it."""
+
+__getattr__ = on_demand(__name__, {"make_claims": "claims"})

@@ -40,7 +40,7 @@ FLAT = 0.025
 
 
 def share(s: Settings, ds: xr.Dataset) -> tuple[float, float]:
-    """The share of spurious runs and its binomial error.
+    """The share of spurious runs among those with a loss, and its binomial error; NaN where no run has one.
 
     Args:
         s: the settings.
@@ -49,9 +49,9 @@ def share(s: Settings, ds: xr.Dataset) -> tuple[float, float]:
     Returns:
         Both.
     """
-    hits = spurious(s, ds)
-    p = float(hits.mean())
-    return p, float(np.sqrt(p * (1 - p) / hits.size))
+    hits = spurious(s, ds)[np.isfinite(ds["loss"].values)]
+    p = float(hits.mean()) if hits.size else np.nan
+    return p, float(np.sqrt(p * (1 - p) / hits.size)) if hits.size else np.nan
 
 
 def make_claims(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
@@ -303,12 +303,13 @@ def _curvature(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     ]
 
 
-def make_table(s: Settings, found: dict[str, xr.Dataset]) -> list[dict[str, Any]]:
+def make_table(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim]) -> list[dict[str, Any]]:
     """The rows for the terminal: one a run.
 
     Args:
         s: the settings.
         found: the runs.
+        claims: the claims, unused.
 
     Returns:
         The rows.

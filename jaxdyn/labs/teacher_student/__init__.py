@@ -3,22 +3,25 @@
 Tian 2017 (arXiv 1703.00560).
 """
 
+from typing import TYPE_CHECKING
+
+from ..._lazy import on_demand
 from ..base import Lab, runner
-from .claims import make_claims, make_table
-from .figure import draw
 from .settings import Settings as Settings
-from .sweeps import run_sweeps
 
-NAME = "teacher-student"
+if TYPE_CHECKING:
+    from .claims import make_claims as make_claims
 
-run = runner(NAME, Settings, run_sweeps, make_claims, lambda s, found, _: make_table(s, found), draw)
-"""Runs the lab, see `jaxdyn.labs.base.Lab`."""
+run = runner(__name__, Settings)
+"""Runs the lab, see `jaxdyn.labs.base.runner`."""
 
 LAB = Lab(
-    name=NAME,
+    name="teacher-student",
     title="Teacher and student: one neuron's basin, symmetry breaking of K neurons, critical points",
     paper="Tian (2017), arXiv 1703.00560",
     settings=Settings,
     run=run,
 )
 """The lab as the command line sees it."""
+
+__getattr__ = on_demand(__name__, {"make_claims": "claims"})

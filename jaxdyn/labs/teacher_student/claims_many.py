@@ -5,6 +5,7 @@ import xarray as xr
 
 from ..base import Claim
 from ..fits import slope
+from ..parts import tested
 from .fits import DERIVED, TIAN, binomial_error, make_claim
 from .settings import Settings
 
@@ -41,7 +42,7 @@ def claims_of_many(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     Returns:
         The claims.
     """
-    return [*_recovery(s, found), *_out_of_plane(s, found["out"]), *_extra(s, found["extra"])]
+    return tested(lambda: _recovery(s, found), lambda: _out_of_plane(s, found["out"]), lambda: _extra(s, found["extra"]))
 
 
 def _recovery(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:

@@ -5,6 +5,7 @@ import xarray as xr
 
 from ..base import Claim
 from ..fits import slope
+from ..parts import tested
 from .fits import DERIVED, TIAN, binomial_error, make_claim, share_nearer_than_zero
 from .settings import Settings
 
@@ -42,7 +43,7 @@ def claims_of_one(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:
     Returns:
         The claims.
     """
-    return [*_of_balls(s, found["ball"]), *_of_the_formula(s, found["formula"])]
+    return tested(lambda: _of_balls(s, found["ball"]), lambda: _of_the_formula(s, found["formula"]))
 
 
 def _of_balls(s: Settings, ds: xr.Dataset) -> list[Claim]:

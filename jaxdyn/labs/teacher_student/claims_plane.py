@@ -1,10 +1,13 @@
 """Claims about K neurons in the invariant plane: the reduction, the saddle, the detour, the delay; and about the sign of L_12."""
 
+import functools
+
 import numpy as np
 import xarray as xr
 
 from ..base import Claim
 from ..fits import slope
+from ..parts import tested
 from .fits import DERIVED, TIAN, make_claim
 from .settings import Settings
 from .starts import saddle_of
@@ -79,7 +82,8 @@ def claims_of_the_plane(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim
     Returns:
         The claims.
     """
-    return [*_reduction(s, found), *_saddle(s, found), *detours(s, found), *delays(s, found), _signs(s, found["signs"])]
+    parts = (functools.partial(part, s, found) for part in (_reduction, _saddle, detours, delays))
+    return tested(*parts, lambda: _signs(s, found["signs"]))
 
 
 def _reduction(s: Settings, found: dict[str, xr.Dataset]) -> list[Claim]:

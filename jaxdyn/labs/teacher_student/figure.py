@@ -10,6 +10,7 @@ import xarray as xr
 
 from ... import plot
 from ..base import Claim
+from ..parts import panels
 from .claims_many import recovery
 from .claims_one import shares
 from .claims_plane import arrivals, delay_slope, runs_of
@@ -34,15 +35,20 @@ def draw(s: Settings, found: dict[str, xr.Dataset], claims: list[Claim], paths: 
     rows = [["first", "second", "paths"], ["ball", "formula", "delay"], ["noise", "signs", "extra"]]
     with plot.style():
         figure, axes = plot.make_figure((15.5, 12.5), rows)
-        _field(found, s.sizes[0], axes["first"], True)
-        _field(found, s.sizes[min(1, len(s.sizes) - 1)], axes["second"], False)
-        _paths(s, found, axes["paths"])
-        _ball(found["ball"], axes["ball"])
-        _formula(found["formula"], axes["formula"])
-        _delay(s, found, axes["delay"])
-        _noise(s, found, axes["noise"])
-        _signs(found["signs"], figure, axes["signs"])
-        _extra(found["extra"], axes["extra"])
+        parts = {
+            "first": lambda ax: _field(found, s.sizes[0], ax, True),
+            "second": lambda ax: _field(found, s.sizes[min(1, len(s.sizes) - 1)], ax, False),
+            "paths": lambda ax: _paths(s, found, ax),
+            "ball": lambda ax: _ball(found["ball"], ax),
+            "formula": lambda ax: _formula(found["formula"], ax),
+            "delay": lambda ax: _delay(s, found, ax),
+            "noise": lambda ax: _noise(s, found, ax),
+            "signs": lambda ax: _signs(found["signs"], figure, ax),
+            "extra": lambda ax: _extra(found["extra"], ax),
+        }
+        for name, part in parts.items():
+            with panels(axes[name]):
+                part(axes[name])
         plot.save(figure, paths)
 
 

@@ -14,6 +14,7 @@ from scipy.interpolate import CubicSpline
 from ... import measure
 from ...ensemble import polish_lanes, sweep
 from ...solve import GradientNormBelow, solve
+from ..parts import Runs
 from .gradients import formula_against_samples, signs_of_cross_term
 from .settings import Settings
 from .starts import BallStart, NoisyStart, PlaneStart, make_flow, on_plane, saddle_of
@@ -73,30 +74,43 @@ def run_sweeps(s: Settings, store: Path | None, width: int | None, progress: boo
         bar = f"{name:9s}" if progress else False
         return sweep(flow, seeds, out=store, group=name, width=width, progress=bar, **({"rtol": s.rtol, "record": 2} | how))
 
-    cells = [(d, eps) for d in s.dims for eps in s.radii]
-    balls = [(float(d), eps * np.sqrt(2 * np.pi / (d + 1))) for d, eps in cells]
-    how = {"t1": 1e3, "observe": {"theta": theta, "r": length}, "record": 50, "stop": GradientNormBelow(1e-8)}
-    ball = swept("ball", BallStart(), s.starts, over={("dim", "radius"): balls}, **how)
-    rows = plane_runs(s)
-    end = DETOUR + max(-np.log(distance) / unstable_rate(k) for _, k, distance, _, _ in rows if distance)
-    how = {"t1": end, "observe": {"abscissa": abscissa, "ordinate": ordinate}, "record": np.linspace(0.0, end, 4001)}
-    plane = swept("plane", PlaneStart(), 1, over={("flow.number", "x", "y"): [(k, x, y) for _, k, _, x, y in rows]}, **how).isel(seed=0)
-    found = {
-        "ball": _with_coordinates(ball, {"d": [d for d, _ in cells], "eps": [eps for _, eps in cells]}),
-        "formula": formula_against_samples(s),
-        "signs": signs_of_cross_term(s),
-        "plane": _with_coordinates(plane, dict(zip(("kind", "K", "distance"), zip(*(row[:3] for row in rows), strict=True), strict=True))),
-        "full": _in_the_full_flow(s),
-    }
-    levels = [(noise, 1.0) for noise in s.noises] + [(s.noises[0], s.weight_ratio)]
-    how = {"t1": 1e4, "rtol": 100 * s.rtol, "stop": GradientNormBelow(1e-5), "max_steps": MOST_STEPS}
-    for k in s.sizes:
+    def balls() -> xr.Dataset:
+        cells = [(d, eps) for d in s.dims for eps in s.radii]
+        over = {("dim", "radius"): [(float(d), eps * np.sqrt(2 * np.pi / (d + 1))) for d, eps in cells]}
+        how = {"t1": 1e3, "observe": {"theta": theta, "r": length}, "record": 50, "stop": GradientNormBelow(1e-8)}
+        ds = swept("ball", BallStart(), s.starts, over=over, **how)
+        return _with_coordinates(ds, {"d": [d for d, _ in cells], "eps": [eps for _, eps in cells]})
+
+    def plane() -> xr.Dataset:
+        rows = plane_runs(s)
+        end = DETOUR + max(-np.log(distance) / unstable_rate(k) for _, k, distance, _, _ in rows if distance)
+        how = {"t1": end, "observe": {"abscissa": abscissa, "ordinate": ordinate}, "record": np.linspace(0.0, end, 4001)}
+        ds = swept("plane", PlaneStart(), 1, over={("flow.number", "x", "y"): [(k, x, y) for _, k, _, x, y in rows]}, **how)
+        kinds, numbers, distances, *_ = zip(*rows, strict=True)
+        columns = {"kind": kinds, "K": numbers, "distance": distances}
+        return _with_coordinates(ds.isel(seed=0), columns)
+
+    def noisy(k: int) -> xr.Dataset:
+        levels = [(noise, 1.0) for noise in s.noises] + [(s.noises[0], s.weight_ratio)]
+        how = {"t1": 1e4, "rtol": 100 * s.rtol, "stop": GradientNormBelow(1e-5), "max_steps": MOST_STEPS}
         ds = swept(f"noise-{k}", NoisyStart(make_flow(k, k, k), s.start), s.seeds, over={("noise", "ratio"): levels}, **how)
-        found[f"noise-{k}"] = _recovered(k, _with_coordinates(ds, dict(zip(("noise", "ratio"), zip(*levels, strict=True), strict=True))))
-    found["out"] = _out_of_plane(s, progress)
-    times = np.concatenate([[0.0], np.geomspace(1.0, s.extra_time, 41)])
-    how = {"t1": s.extra_time, "record": times, "observe": {"loss": measure.loss, "gradient_norm": measure.gradient_norm}}
-    found["extra"] = _with_hessians(swept("extra", make_flow(2, 1, EXTRA_DIM), s.extra_seeds, **how))
+        return _recovered(k, _with_coordinates(ds, dict(zip(("noise", "ratio"), zip(*levels, strict=True), strict=True))))
+
+    def extra() -> xr.Dataset:
+        times = np.concatenate([[0.0], np.geomspace(1.0, s.extra_time, 41)])
+        how = {"t1": s.extra_time, "record": times, "observe": {"loss": measure.loss, "gradient_norm": measure.gradient_norm}}
+        return _with_hessians(swept("extra", make_flow(2, 1, EXTRA_DIM), s.extra_seeds, **how))
+
+    found = Runs(s.leave_out)
+    found.add("ball", balls)
+    found.add("formula", lambda: formula_against_samples(s))
+    found.add("signs", lambda: signs_of_cross_term(s))
+    found.add("plane", plane)
+    found.add("full", lambda: _in_the_full_flow(s))
+    for k in s.sizes:
+        found.add(f"noise-{k}", lambda k=k: noisy(k), "noise")
+    found.add("out", lambda: _out_of_plane(s, progress))
+    found.add("extra", extra)
     return found
 
 

@@ -1,0 +1,5 @@
+"""`python -m jaxdyn` is the command `jaxdyn`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,100 @@
+"""Ctrl-C ends every command with one sentence, wherever it arrives: in imports, in compilations, in the drawing of a figure."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+STOPPED = 130
+"""The exit code after Ctrl-C, as shells have it."""
+PATIENCE = 2.0
+"""Seconds after which a computation that does not return to Python, such as a compilation, is abandoned."""
+SHOW_CURSOR = "\x1b[?25h"
+
+
+class _State:
+    """What is known of an interruption, in the whole process."""
+
+    pressed = False
+    said = False
+    advice = ""
+
+
+def interrupted() -> bool:
+    """Whether Ctrl-C was pressed: errors that follow are its consequence."""
+    return _State.pressed
+
+
+def advise(sentence: str) -> str:
+    """Sets what Ctrl-C says after `Stopped.`, how to resume.
+
+    Args:
+        sentence: the advice.
+
+    Returns:
+        The one before.
+    """
+    before, _State.advice = _State.advice, sentence
+    _State.said = _State.said and _State.pressed  # a program that calls several commands hears of each
+    return before
+
+
+def say_stopped() -> None:
+    """Says once that the command has stopped, and how to resume."""
+    if not _State.said:
+        _State.said = True
+        sentence = f"Stopped. {_State.advice}".strip()
+        sys.stderr.write(f"{SHOW_CURSOR}\x1b[31m{sentence}\x1b[0m\n" if sys.stderr.isatty() else f"{sentence}\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def without_traceback() -> Iterator[None]:
+    """Ends the process with `STOPPED` and one sentence if Ctrl-C is pressed within.
+
+    The process ends at once, without waiting for threads: what a run has stored is whole at every moment.
+
+    Yields:
+        Nothing.
+    """
+
+    def on_press(number: int, frame: Any) -> None:
+        if not _State.pressed:
+            _State.pressed = True
+            raise KeyboardInterrupt
+
+    def watch() -> None:
+        while os.read(pressed, 1) != bytes([signal.SIGINT]):
+            pass
+        time.sleep(PATIENCE)
+        say_stopped()
+        os._exit(STOPPED)
+
+    def unraisable(found: Any) -> None:
+        # Python drops what is raised in finalisers and callbacks: an interruption there would be lost
+        if issubclass(found.exc_type, KeyboardInterrupt):
+            _end()
+        sys.__unraisablehook__(found)
+
+    pressed, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=watch, daemon=True).start()
+    signal.signal(signal.SIGINT, on_press)
+    sys.unraisablehook = unraisable
+    try:
+        yield
+    finally:
+        if _State.pressed:
+            _end()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do: a late Ctrl-C just ends the process
+
+
+def _end() -> None:
+    say_stopped()
+    sys.stdout.flush()
+    os._exit(STOPPED)
