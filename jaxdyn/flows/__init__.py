@@ -18,6 +18,9 @@ from .population import OrderParameterFlow as OrderParameterFlow
 from .population import PolarTeacherFlow as PolarTeacherFlow
 from .population import PopulationFlow as PopulationFlow
 from .population import SymmetricTeacherFlow as SymmetricTeacherFlow
+from .protocol import AbstractWrapper as AbstractWrapper
+from .protocol import innermost as innermost
+from .protocol import network_params as network_params
 from .reduced import ReducedFlow as ReducedFlow
 from .reduced import expand_reduced as expand_reduced
 from .reduced import reduce_univariate as reduce_univariate

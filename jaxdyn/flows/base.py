@@ -15,7 +15,7 @@ class AbstractFlow(eqx.Module):
     The solvers need the three methods below and nothing else. What a flow offers besides is found by name:
     `outputs(y)` and `loss_of_outputs(f)` (the functions on the samples, for kernels), `trainable(y)` (which leaves
     move), `switches(y, gates)` and `mobility(y)` (the kinks), `stiffness(y, gates)` (minus the field's derivative, for the
-    exponential solver), `conserved(y)` (the certificate), `weights(y)` (a network's parameters, for measures of flows in
+    exponential solver), `conserved(y)` (the certificate), `weights(y)` (what the model is evaluated at, for measures of flows in
     other coordinates) and `convention` (what a unit of time means).
     """
 

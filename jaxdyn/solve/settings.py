@@ -55,20 +55,6 @@ def check_params(params: Params) -> jnp.dtype:
     return jnp.result_type(*leaves)
 
 
-def check_methods(flow: Any) -> None:
-    """Refuses what is no flow.
-
-    Args:
-        flow: any object.
-
-    Raises:
-        ValueError: it has no vector field or no loss.
-    """
-    for method in ("vector_field", "loss"):
-        if not callable(getattr(flow, method, None)):
-            raise ValueError(f"a flow needs the methods vector_field(t, y, args) and loss(y); {type(flow).__name__} has no {method}.")
-
-
 def check_flow(flow: Any, params: Params) -> None:
     """Looks at shapes only: whether the flow takes these parameters and gives a velocity like them.
 
