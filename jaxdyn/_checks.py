@@ -67,13 +67,12 @@ def check_not_negative(name: str, value: Any) -> None:
 def check_whole(name: str, value: Any, least: int = 1) -> None:
     """Lets a tracer, and one whole number, pass; a float such as 1e6 is one.
 
+    A `ValueError` is raised where it is anything else.
+
     Args:
         name: what the caller calls it.
         value: what the caller gave.
         least: the smallest number that is allowed.
-
-    Raises:
-        ValueError: it is anything else.
     """
     check_number(name, value, f"at least {least} and a whole number", lambda number: number >= least and number == np.floor(number))
 

@@ -113,6 +113,8 @@ def nearly_orthogonal(n: int, dim: int, *, key: PRNGKeyArray, norm: float | None
     Cosines are of order 1/sqrt(dim): the largest of all pairs is about sqrt(4 log(n)/dim). Frei et al. 2022 (arXiv:2210.07082) ask
     that the least |x_i|^2 be a large multiple of n times the largest |x_i.x_j|, up to ratios of norms; this needs dim of order n^2 log(n).
 
+    A `ValueError` is raised if n or dim is below 1, or the norm not positive.
+
     Args:
         n: the number of samples.
         dim: the number of inputs.
@@ -122,9 +124,6 @@ def nearly_orthogonal(n: int, dim: int, *, key: PRNGKeyArray, norm: float | None
 
     Returns:
         The data set.
-
-    Raises:
-        ValueError: if n or dim is below 1, or the norm not positive.
     """
     n, dim, balanced = check_count("n", n), check_count("dim", dim), check_flag("balanced", balanced)
     if norm is not None:

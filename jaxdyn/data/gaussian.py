@@ -20,6 +20,8 @@ def clusters(n: int, dim: int, separation: float = 1.0, spread: float = 1.0, *, 
     standard normal vector orthogonal to u. Along u the Gaussian is folded away from the origin, so that y (u.x) is at
     least separation/2 for every sample. The labels alternate, +1 first.
 
+    A `ValueError` is raised if n is below 2, dim below 1, the separation not positive or the spread negative.
+
     Args:
         n: the number of samples.
         dim: the number of inputs.
@@ -29,9 +31,6 @@ def clusters(n: int, dim: int, separation: float = 1.0, spread: float = 1.0, *, 
 
     Returns:
         The data set.
-
-    Raises:
-        ValueError: if n is below 2, dim below 1, the separation not positive or the spread negative.
     """
     n, dim = check_count("n", n, 2), check_count("dim", dim)
     check_positive("separation", separation)

@@ -33,6 +33,8 @@ def digits(first: int = 0, second: int = 1, n: int | None = None) -> Samples:
     all are divided by one number so that the mean over samples of |x|^2 is 1. The data are the test part of the UCI set
     "Optical recognition of handwritten digits" (Alpaydin & Kaynak 1998); nothing is downloaded.
 
+    A `ValueError` is raised if the digits are equal or not among 0 to 9, or n does not fit.
+
     Args:
         first: the digit with label -1.
         second: the digit with label +1.
@@ -40,9 +42,6 @@ def digits(first: int = 0, second: int = 1, n: int | None = None) -> Samples:
 
     Returns:
         The data set.
-
-    Raises:
-        ValueError: if the digits are equal or not among 0 to 9, or n does not fit.
     """
     _check_digits(first, second)
     from sklearn.datasets import load_digits  # Only this data set needs scikit-learn, which is slow to import.

@@ -89,6 +89,8 @@ def _chosen(n: int, share: float, key: PRNGKeyArray) -> Array:
 def flip_labels(samples: Samples, share: float, key: PRNGKeyArray) -> Samples:
     """The same inputs with the labels of some samples, chosen at random, negated.
 
+    A `ValueError` is raised if a label is neither -1 nor +1, or the share is not between 0 and 1.
+
     Args:
         samples: a data set with labels -1 and +1.
         share: the share of samples whose labels are negated, rounded to whole samples.
@@ -96,9 +98,6 @@ def flip_labels(samples: Samples, share: float, key: PRNGKeyArray) -> Samples:
 
     Returns:
         The data set, under the same name.
-
-    Raises:
-        ValueError: if a label is neither -1 nor +1, or the share is not between 0 and 1.
     """
     check_labels(samples)
     _check_share(share, key)
@@ -112,6 +111,8 @@ def with_outliers(samples: Samples, share: float, size: float, key: PRNGKeyArray
     A chosen x becomes x + size r u, with r the root mean square norm of the inputs given and u uniform on the unit sphere, drawn for each
     sample.
 
+    A `ValueError` is raised if the share is not between 0 and 1, or the size negative or not finite.
+
     Args:
         samples: the data set, with any targets.
         share: the share of samples that are moved, rounded to whole samples.
@@ -120,9 +121,6 @@ def with_outliers(samples: Samples, share: float, size: float, key: PRNGKeyArray
 
     Returns:
         The data set, under the same name.
-
-    Raises:
-        ValueError: if the share is not between 0 and 1, or the size negative or not finite.
     """
     check_samples(samples)
     _check_share(share, key)

@@ -43,6 +43,8 @@ def square_wave(n: int = 10, low: float = -1.0, high: float = 1.0, periods: floa
 def sinusoid(n: int = 10, periods: float = 1.0, amplitude: float = 1.0, phase: float = 0.0) -> Samples:
     """A sinusoid, amplitude sin(pi periods x + phase), at n points equally spaced from -1 to 1, both ends included.
 
+    A `ValueError` is raised if n is below 1 or a number is not finite.
+
     Args:
         n: the number of samples.
         periods: how many periods [-1, 1] holds.
@@ -51,9 +53,6 @@ def sinusoid(n: int = 10, periods: float = 1.0, amplitude: float = 1.0, phase: f
 
     Returns:
         The data set.
-
-    Raises:
-        ValueError: if n is below 1 or a number is not finite.
     """
     x = _grid(n)
     for name, value in (("periods", periods), ("amplitude", amplitude), ("phase", phase)):

@@ -12,6 +12,7 @@ from .correlation import CorrelationFlow as CorrelationFlow
 from .descent import StochasticDescent as StochasticDescent
 from .gates import Gates as Gates
 from .gradient import GradientFlow as GradientFlow
+from .independence import check_independent as check_independent
 from .linearised import LinearisedFlow as LinearisedFlow
 from .population import IdentityLinkFlow as IdentityLinkFlow
 from .population import OrderParameterFlow as OrderParameterFlow
@@ -19,6 +20,8 @@ from .population import PolarTeacherFlow as PolarTeacherFlow
 from .population import PopulationFlow as PopulationFlow
 from .population import SymmetricTeacherFlow as SymmetricTeacherFlow
 from .protocol import AbstractWrapper as AbstractWrapper
+from .protocol import check_methods as check_methods
+from .protocol import check_shapes as check_shapes
 from .protocol import innermost as innermost
 from .protocol import network_params as network_params
 from .reduced import ReducedFlow as ReducedFlow

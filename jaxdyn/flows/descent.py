@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
-from .._checks import check_count, check_flag, check_function, check_key, check_not_negative, explained, is_concrete, shown
+from .._checks import check_count, check_flag, check_function, check_key, check_not_negative, explained, is_concrete
 from .._types import Params, as_leaf, as_strong
 from ._sampling import has_samples, has_teacher, loss_on_fresh, loss_on_some, some_of
 from .linearised import LinearisedFlow

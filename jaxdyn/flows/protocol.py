@@ -3,6 +3,11 @@
 from abc import abstractmethod
 from typing import Any
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+
 from .._types import Params
 from .base import AbstractFlow
 
@@ -21,6 +26,33 @@ def check_methods(flow: Any) -> None:
     for method in ("vector_field", "loss"):
         if not callable(getattr(flow, method, None)):
             raise ValueError(f"a flow needs the methods vector_field(t, y, args) and loss(y); {type(flow).__name__} has no {method}.")
+
+
+def check_shapes(flow: Any, params: Params) -> None:
+    """Refuses parameters of other shapes than the flow's own start, which might only broadcast to something.
+
+    Args:
+        flow: any flow; one without a start lets everything pass.
+        params: its parameters, or their shapes.
+
+    Raises:
+        ValueError: a shape differs, or a parameter is missing or superfluous.
+    """
+    if not callable(getattr(flow, "init", None)):
+        return
+    try:
+        like = eqx.filter_eval_shape(lambda flow: flow.init(jax.random.key(0)), flow)
+    except Exception:  # a model without a start
+        return
+    expected, given = (
+        {jtu.keystr(path, simple=True, separator="."): tuple(jnp.shape(leaf)) for path, leaf in jtu.tree_leaves_with_path(tree)}
+        for tree in (like, params)
+    )
+    for name in (*expected, *given):
+        if expected.get(name) != given.get(name):
+            there = f"have no {name!r}" if name not in given else f"have {name!r} of shape {given[name]}"
+            needed = f"has none: {', '.join(expected)}" if name not in expected else f"has it of shape {expected[name]}"
+            raise ValueError(f"these are not the flow's parameters: they {there}, and flow.init(key) {needed}.")
 
 
 class AbstractWrapper(AbstractFlow):

@@ -62,6 +62,8 @@ def add_neuron(
 
     With the output weight 0 the function stays as it is; so it does with any output weight at `inner_scale` 0 if the activation is 0 at 0.
 
+    A `ValueError` is raised where the model is no `TwoLayer`, the parameters are not its own, or a number is not finite.
+
     Args:
         model: the network.
         params: its parameters.
@@ -71,9 +73,6 @@ def add_neuron(
 
     Returns:
         The network with one neuron more, and its parameters.
-
-    Raises:
-        ValueError: the model is no `TwoLayer`, the parameters are not its own, or a number is not finite.
     """
     _check_pair(model, params)
     check_key(key)

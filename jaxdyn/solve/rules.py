@@ -8,7 +8,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from .._types import Params, as_leaf
+from .._checks import check_function, check_not_negative, check_number, explained
+from .._types import Params, leaf
 from .outcome import Outcome
 
 
@@ -43,7 +44,11 @@ class AbstractStopRule(eqx.Module):
 class LossBelow(AbstractStopRule):
     """Stop once the flow's loss is at or below `threshold` (in the loss's own convention)."""
 
-    threshold: Float[Array, ""] = eqx.field(converter=as_leaf)
+    threshold: Float[Array, ""] = eqx.field(converter=leaf("threshold"))
+
+    def __check_init__(self):
+        """Refuses what is no finite number."""
+        check_number("threshold", self.threshold, "one finite number")
 
     @property
     def outcome(self) -> Outcome:
@@ -58,7 +63,11 @@ class LossBelow(AbstractStopRule):
 class GradientNormBelow(AbstractStopRule):
     """Converged once the Euclidean norm of dy/dt over all parameters is at or below `threshold`."""
 
-    threshold: Float[Array, ""] = eqx.field(converter=as_leaf)
+    threshold: Float[Array, ""] = eqx.field(converter=leaf("threshold"))
+
+    def __check_init__(self):
+        """Refuses what no norm is below."""
+        check_not_negative("threshold", self.threshold)
 
     @property
     def outcome(self) -> Outcome:
@@ -77,7 +86,11 @@ class SteadyDirection(AbstractStopRule):
     so that the last instants before the end time do not count as steady by themselves.
     """
 
-    angle: Float[Array, ""] = eqx.field(converter=as_leaf)
+    angle: Float[Array, ""] = eqx.field(converter=leaf("angle"))
+
+    def __check_init__(self):
+        """Refuses what no angle is below."""
+        check_not_negative("angle", self.angle)
 
     @property
     def outcome(self) -> Outcome:
@@ -94,9 +107,13 @@ class SteadyDirection(AbstractStopRule):
 
 
 class StopWhen(AbstractStopRule):
-    """Stop once the user's `condition(flow, t, params)` is true."""
+    """Stop once the user's `condition(flow, t, params)`, one truth value, is true."""
 
     condition: Callable[[Any, Array, Params], Array] = eqx.field(static=True)
+
+    def __check_init__(self):
+        """Refuses what is no function of flow, time and parameters."""
+        check_function("a stop rule", self.condition, ("flow", "t", "params"))
 
     @property
     def outcome(self) -> Outcome:
@@ -105,4 +122,27 @@ class StopWhen(AbstractStopRule):
 
     def __call__(self, moment: Moment) -> Bool[Array, ""]:
         """The user's condition."""
-        return jnp.asarray(self.condition(moment.flow, moment.t, moment.params), bool)
+        with explained("a stop rule fails"):
+            met = self.condition(moment.flow, moment.t, moment.params)
+        return as_truth(met)
+
+
+def as_truth(met: Any) -> Bool[Array, ""]:
+    """What a stop rule says, checked to be one truth value.
+
+    Args:
+        met: what it returned.
+
+    Returns:
+        The truth value.
+
+    Raises:
+        ValueError: it is a number, where a comparison was forgotten, or an array.
+    """
+    found = f"{met.dtype} of shape {met.shape}" if hasattr(met, "dtype") else f"a {type(met).__name__}"
+    if found not in ("bool of shape ()", "a bool"):
+        raise ValueError(
+            f"a stop rule must return one truth value, such as flow.loss(params) < 0.1, but returns {found}: compare the number with a "
+            "threshold, and several truth values by jax.numpy.all."
+        )
+    return jnp.asarray(met)

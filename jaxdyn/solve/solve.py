@@ -10,7 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .._checks import check_count, shown
 from .._types import Params
+from ..flows import check_independent
+from .checked import check_call, check_memory
 from .choice import begin_with, check_remembered, is_traced, steps_of
 from .descent import offers_steps
 from .exponential import KernelExponential
@@ -18,12 +21,11 @@ from .follow import Followed, follow, follow_reversibly
 from .lane import Lane
 from .observe import Observable, evaluate, observables
 from .outcome import Outcome
-from .records import RecordRequest, record_times
+from .records import RecordRequest, num_records, record_times
 from .rules import AbstractStopRule
 from .settings import (
     Tolerances,
     as_rules,
-    check_flow,
     check_key,
     check_limit,
     check_methods,
@@ -99,11 +101,12 @@ def solve(
     """
     going_on = isinstance(start, Solution)
     params = start.params if going_on else start
+    key, rules, watch = check_key(key), as_rules(stop), observables(observe)
     dtype = check_params(params)
     check_methods(flow)
     recorded_steps, allowed = None, max_steps
     if isinstance(record, str) and record == "steps":
-        recorded_steps = DEFAULT_MAX_RECORDED_STEPS if max_steps is None else max_steps
+        recorded_steps = DEFAULT_MAX_RECORDED_STEPS if max_steps is None else check_count("max_steps", max_steps)
         if max_steps is None:
             allowed = recorded_steps + (_steps_so_far(start) if going_on else 0)
     begins: float | Array = t0
@@ -113,6 +116,7 @@ def solve(
             raise ValueError("these are several lanes: go on with jax.vmap(lambda sol: solve(flow, sol, t1))(solutions).")
         if is_concrete(start.outcome) and int(start.outcome) in (Outcome.diverged, Outcome.step_too_small, Outcome.not_finite_at_start):
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
+    check_memory(num_records(record) if recorded_steps is None else recorded_steps, params)
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
     if going_on:
@@ -122,7 +126,7 @@ def solve(
         how, watch_out = begin_with(flow, t1, how, begins)
     if watch_out and is_traced(flow, start, t1, tuple(how)):
         watch_out = ()
-    settings = make_settings(dtype, t1, (*as_rules(stop), *watch_out), how, begins, record)
+    settings = make_settings(dtype, t1, (*rules, *watch_out), how, begins, record)
     if going_on and start.method != describe_method(flow, settings, params):
         now = describe_method(flow, settings, params)
         raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
@@ -134,12 +138,12 @@ def solve(
     else:
         ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
-    key = check_key(key)
     begins = jnp.asarray(begins, settings.t1.dtype)  # a Python number would be compiled in
-    watch = observables(observe)
+    check_call(flow, params, rules, watch)
+    check_independent(flow, params)
     followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
     if watch_out and int(followed[0][0].outcome) == Outcome.too_stiff:
-        settings = make_settings(dtype, t1, stop, how._replace(solver=KernelExponential()), begins, record)
+        settings = make_settings(dtype, t1, rules, how._replace(solver=KernelExponential()), begins, record)
         followed = _follow(flow, begin, params, begins, settings, ts, capacity, key)
     return _report(flow, params, settings, followed, watch)
 
@@ -158,7 +162,6 @@ def _follow(
     flow: Any, begin: Any, like: Params, t0: Any, settings: Settings, ts: Any, capacity: int, key: PRNGKeyArray
 ) -> tuple[Followed, Params]:
     """What was followed, and the parameters at the start."""
-    check_flow(flow, like)  # here, so that a solve that is compiled already does not trace the flow again
     lane = Lane(flow, settings, like)
     if isinstance(begin, LaneState):
         state = eqx.tree_at(
@@ -237,8 +240,11 @@ def load_solution(
     check_methods(flow)
     if like is None and not callable(getattr(flow, "init", None)):
         raise ValueError("this flow has no init(key): give parameters of the shapes that were solved, like=params.")
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be that of a file, not {shown(path)}.")
     params = like if like is not None else eqx.filter_eval_shape(lambda f: f.init(jax.random.key(0)), flow)
-    dtype = check_params(params)
+    dtype, watch = check_params(params), observables(observe)
+    check_call(flow, params, (), watch)
     how = steps_of(flow, 1.0, Tolerances(solver, controller, dt0=dt0, locate_kinks=locate_kinks))
     settings = make_settings(dtype, 1.0, (), how._replace(solver=_same_solver(how.solver, saved_method(path))))
 
@@ -247,5 +253,5 @@ def load_solution(
             flow, params, settings, _follow(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, 2, jax.random.key(0)), watch
         )
 
-    skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
+    skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), watch)
     return read_solution(path, skeleton, describe_method(flow, settings, params))

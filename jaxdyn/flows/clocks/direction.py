@@ -16,7 +16,6 @@ from .._sphere import dot, onto_sphere, push, size, tangential
 from ..gates import Gates
 from ..protocol import AbstractWrapper, check_methods
 
-
 NEEDS = ("outputs", "loss_of_outputs", "loss_function", "data", "trainable", "mobility", "switches", "neurons", "init")
 """What the inner flow of a `DirectionClock` must have."""
 
