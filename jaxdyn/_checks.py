@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import PRNGKeyArray
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 REMEMBERED = 128
 """Answers that `once` keeps for each function."""
@@ -22,6 +25,24 @@ _PACKAGE = str(Path(__file__).parent)
 def is_concrete(*values: Any) -> bool:
     """Whether no leaf of these pytrees is traced."""
     return not any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(values))
+
+
+def check_untraced(what: str, *values: Any) -> None:
+    """Refuses to run a function of the host under jit, vmap or a derivative.
+
+    Args:
+        what: its name.
+        *values: what it was given; a dictionary's values count.
+
+    Raises:
+        ValueError: a value is traced, or all of the call is.
+    """
+    flat = [list(value.values()) if isinstance(value, dict) else value for value in values]
+    if not is_concrete(*flat) or isinstance(jnp.zeros(()), Tracer):
+        raise ValueError(
+            f"{what} runs on the host, outside of jax.grad, jax.vmap and jax.jit: use jaxdyn.solve or jaxdyn.polish there, which can be "
+            "differentiated, mapped and compiled."
+        )
 
 
 def shown(value: Any) -> str:
@@ -214,6 +235,25 @@ def explained(what: str) -> Iterator[None]:
             raise
         said = " ".join(str(error).split())
         raise ValueError(f"{what}: {type(error).__name__}: {said:.300}") from error
+
+
+def plainly(function: Callable[P, T]) -> Callable[P, T]:
+    """A function whose failures on wrong arguments are sentences: what is raised within, by jax or numpy, is a `ValueError` with its name.
+
+    Args:
+        function: any.
+
+    Returns:
+        The same function.
+    """
+    what = f"{function.__qualname__.removesuffix('.__call__')} does not take these arguments"
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with explained(what):
+            return function(*args, **kwargs)
+
+    return call
 
 
 def is_own(error: BaseException) -> bool:

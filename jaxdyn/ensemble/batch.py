@@ -17,9 +17,9 @@ import jax.random as jr
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from .._checks import once
 from ..solve import Certificate, Lane, LaneState, Outcome, Settings
 from .grid import Plan
-from .shapes import once
 
 RUNNING = int(Outcome.running)
 

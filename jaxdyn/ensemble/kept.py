@@ -10,11 +10,11 @@ import jax.random as jr
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PyTree
 
+from .._checks import explained, once, shown
 from ..measure import sliding_gates
 from ..solve import Certificate, evaluate, neurons_of
 from ..store import Column
 from .batch import Pool, Problem, Results, per_device, pool_shapes
-from .shapes import once
 
 CERTIFICATE = tuple(field.name for field in dataclasses.fields(Certificate))
 OWN = ("t", "t_end", "outcome", "switched", "params", "gates", *CERTIFICATE)
@@ -121,14 +121,16 @@ def columns(problem: Problem, taken: tuple[str, ...]) -> dict[str, Column]:
                 raise ValueError(f"the observable {name!r} would be stored as {variable!r}, a name that a sweep needs: call it otherwise.")
         if f"{name}_end" in problem.watch:
             raise ValueError(f"the observable {name + '_end'!r} has the name of the end of {name!r}: call it otherwise.")
-    try:
+    with explained("an observable does not fit this flow"):
         shapes = _shapes(problem)
-    except (TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ValueError(f"an observable does not fit this flow: {' '.join(str(error).split())[:300]}") from error
     dims: dict[str, tuple[str, ...]] = {"t": ("time",), "params": ("param",), "gates": ("sample", "hidden")}
     for name, function in problem.watch.items():
         extra = len(shapes[f"{name}_end"].shape)
         named = getattr(function, "dims", None)
+        if not (
+            named is None or isinstance(named, str) or (isinstance(named, list | tuple) and all(isinstance(dim, str) for dim in named))
+        ):
+            raise ValueError(f"the attribute dims of the observable {name!r} must be names of dimensions, not {shown(named)}.")
         own = tuple(f"{name}_{k}" for k in range(extra)) if named is None else (named,) if isinstance(named, str) else tuple(named)
         if len(own) != extra:
             raise ValueError(f"the observable {name!r} names the dimensions {own}, but has {extra}.")

@@ -19,6 +19,8 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .. import _platform
+from .._checks import check_count, check_untraced
+from ..flows import check_independent
 from ..solve import (
     AbstractStopRule,
     KernelExponential,
@@ -29,10 +31,13 @@ from ..solve import (
     Tolerances,
     as_rules,
     begin_with,
+    check_call,
     check_key,
     check_limit,
+    check_memory,
     describe_method,
     make_settings,
+    num_records,
     observables,
     record_times,
 )
@@ -44,7 +49,7 @@ from .grid import Group, Over, Plan, make_axes, make_groups
 from .kept import columns
 from .progress import progress_bar
 from .run import Batch, Blocks, choose_width
-from .shapes import like_start
+from .shapes import check_devices, check_progress, like_start
 
 
 class _Run(NamedTuple):
@@ -150,26 +155,27 @@ def sweep(
             then.
         KeyboardInterrupt: Ctrl-C; what is done is kept in `out`.
     """
+    check_untraced("sweep", flow, seeds, over, t1, record, rtol, atol, dt0, max_steps, norm_bound, key)
     ids = check_seeds(seeds)
-    key = check_key(key)
-    if width is not None and (isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1):
-        raise ValueError(f"width={width!r} must be a positive integer, or None to have it chosen.")
-    where = list(jax.devices() if devices is None else devices)
-    if not where:
-        raise ValueError("devices is empty: name at least one, or leave it out.")
+    key, rules = check_key(key), as_rules(stop)
+    width = None if width is None else check_count("width", width)
+    where = check_devices(devices)
+    check_progress(progress)
     axes = make_axes(flow, over)
     if t1 is None and not any("t1" in axis.paths for axis in axes):
         raise ValueError("give an end time, t1=, or put 't1' on the grid.")
     if isinstance(record, str):
         raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
+    if record is None:
+        raise ValueError("record=None is not known: give a number of times, or the times.")
     how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
 
     def grouped(how: Tolerances) -> tuple[list[Group], list[Problem]]:
         groups = make_groups(
-            flow, axes, lambda own: partial(_settle, own, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, stop, how, record)
+            flow, axes, lambda own: partial(_settle, own, jnp.result_type(*jax.tree.leaves(like_start((own, key)))), t1, rules, how, record)
         )
-        return groups, [_problem(one, record, watch, key) for one in groups]
+        return groups, [_problem(one, record, watch, key, rules) for one in groups]
 
     groups, problems = grouped(how)
     again: list[Problem | None] = [None] * len(groups)
@@ -234,14 +240,18 @@ def _settle(flow: Any, dtype: jnp.dtype, t1: Any, stop: Any, how: Tolerances, re
     return make_settings(dtype, end, (*as_rules(stop), *watch_out), how, record=record)
 
 
-def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray) -> Problem:
+def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray, rules: tuple[AbstractStopRule, ...]) -> Problem:
     """What the lanes of a group share."""
     end = float(group.ends.min())
     relative = isinstance(record, int | np.integer) and bool(np.isfinite(end))
     check_limit(group.flow, end)
+    like = like_start((group.flow, key))
+    check_call(group.flow, like, rules, {})
+    check_independent(group.flow, None, key)
+    check_memory(num_records(record), like)
     times = record_times(cast(Any, record), 0.0, 1.0 if relative else end)
     plan = Plan(group.moving, times, relative)
-    return Problem(group.flow, group.settings, plan, group.table, key, like_start((group.flow, key)), watch)
+    return Problem(group.flow, group.settings, plan, group.table, key, like, watch)
 
 
 def _common_times(problems: list[Problem], groups: list[Group]) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._types import Params, as_leaf
-from ..flows import ReducedFlow, innermost, network_params
+from ..flows import AbstractWrapper, ReducedFlow, innermost, network_params
 
 
 def dtype_of(params: Params) -> jnp.dtype:
@@ -32,7 +32,7 @@ def as_rows(x: ArrayLike) -> Float[Array, "sample dim"]:
     Returns:
         The inputs with two axes, if they had one or two.
     """
-    x = as_leaf(x)
+    x = as_leaf(x, "inputs")
     return x[:, None] if x.ndim == 1 else x
 
 
@@ -82,7 +82,9 @@ def which_train(flow: Any, params: Params) -> Params:
     Returns:
         A pytree of Python bools like `params`.
     """
-    own = getattr(flow, "trainable", None) or getattr(innermost(flow), "trainable", None)
+    while not callable(getattr(flow, "trainable", None)) and isinstance(flow, AbstractWrapper) and flow.weights(params) is params:
+        flow = flow.wrapped
+    own = getattr(flow, "trainable", None)
     return jax.tree.map(lambda _: True, params) if own is None else own(params)
 
 

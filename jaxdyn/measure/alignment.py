@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from .._checks import plainly
 from .._types import Params
 from ..models import Neurons
+from ._checked import checked
 from ._direction import all_reach, signs_of
 from ._gates import neurons_of_model
 from ._network import innermost, network_params
@@ -27,6 +29,7 @@ def _neurons(flow: Any, params: Params) -> Neurons:
     return neurons
 
 
+@checked
 def alignment_sets(flow: Any, t: Float[Array, ""], params: Params, *, zero: float | Float[Array, ""] = 0.0) -> Int[Array, " hidden"]:
     """The cone that each neuron's inner vector z lies in, as a code.
 
@@ -56,6 +59,7 @@ def alignment_sets(flow: Any, t: Float[Array, ""], params: Params, *, zero: floa
     return jnp.where(~jnp.any(active, axis=0), DEAD, codes)
 
 
+@checked
 def aligned(flow: Any, t: Float[Array, ""], params: Params, *, zero: float | Float[Array, ""] = 0.0) -> Bool[Array, ""]:
     """Whether each neuron with a positive output weight is in S_+ or dead, and each with a negative one in S_- or dead.
 
@@ -90,6 +94,7 @@ class AlignedTimes(NamedTuple):
     left: Bool[np.ndarray, "..."]
 
 
+@plainly
 def first_aligned_time(ts: ArrayLike, flags: ArrayLike) -> AlignedTimes:
     """Since when recorded flags hold; on the host.
 

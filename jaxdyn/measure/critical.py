@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from .._types import Params
+from ._checked import checked
 from .hessian import hessian_spectrum
 
 
@@ -26,6 +27,7 @@ class CriticalPoint(NamedTuple):
     eigenvalues: Float[Array, " mode"]
 
 
+@checked
 def critical_point(flow: Any, t: Float[Array, ""], params: Params, tolerance: float | Array | None = None) -> CriticalPoint:
     """The index of a critical point and the dimension of its manifold, by the eigenvalues of the Hessian.
 

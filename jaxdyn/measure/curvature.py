@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from .._checks import plainly
+
 
 class SecondDerivativeResidual(NamedTuple):
     """What a continuous piecewise linear fit leaves unexplained, as a share of the variance (1 - R^2).
@@ -18,6 +20,7 @@ class SecondDerivativeResidual(NamedTuple):
     at_midpoints: float
 
 
+@plainly
 def second_derivative_residual(knots: ArrayLike, weight_change: ArrayLike, x: ArrayLike) -> SecondDerivativeResidual:
     r"""How far the second derivative that training added is from continuous and piecewise linear with breaks at the samples.
 

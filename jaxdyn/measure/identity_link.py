@@ -7,8 +7,10 @@ from jaxtyping import Array, Float
 
 from .._types import Params
 from ..flows import IdentityLinkFlow, innermost, network_params
+from ._checked import checked
 
 
+@checked
 def potential(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     r"""The potential $g(W) = \sum_i (|e_i + w_i^*| - |e_i + w_i|)$ of a network with an identity link.
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import plainly
+
 
 class InfiniteKernels(NamedTuple):
     """The two kernels of an infinitely wide network.
@@ -18,6 +20,7 @@ class InfiniteKernels(NamedTuple):
     ntk: Float[Array, "sample other"]
 
 
+@plainly
 def infinite_kernels(
     x: Float[Array, "sample dim"],
     other: Float[Array, "other dim"] | None = None,

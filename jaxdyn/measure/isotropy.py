@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from .._checks import plainly
 from .matching import match_neurons
 
 
@@ -27,6 +28,7 @@ class Isotropy(NamedTuple):
     distinct: Float[np.ndarray, " value"]
 
 
+@plainly
 def isotropy(student: Any, teacher: Any = None, *, tolerance: float = 1e-6) -> Isotropy:
     r"""The isotropy of a student among as many teachers: the simultaneous permutations of rows and columns that fix its matrix.
 
@@ -83,6 +85,7 @@ def _blocks(M: np.ndarray, least: float) -> list[list[int]]:
     return sorted(blocks, key=lambda block: -len(block))
 
 
+@plainly
 def distinct_values(values: ArrayLike, *, tolerance: float) -> Float[np.ndarray, " value"]:
     """The means of clusters of numbers, neighbours within a cluster being no further apart than the tolerance.
 

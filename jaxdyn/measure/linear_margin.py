@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.optimize import nnls
 
+from .._checks import plainly
+
 SEPARATED = 1e-8
 """A margin below this times the longest sample counts as none."""
 
@@ -39,6 +41,7 @@ class ClassMargins(NamedTuple):
     two_layer_margin: float
 
 
+@plainly
 def max_margin(x: ArrayLike) -> MaxMargin:
     r"""The unit vector $u$ of largest $\min_i u \cdot x_i$.
 
@@ -79,6 +82,7 @@ def _nearest(x: np.ndarray) -> np.ndarray:
     return duals / duals.sum()
 
 
+@plainly
 def class_margins(samples: Any) -> ClassMargins:
     r"""The linear max margins of each class, and the margin they give a two-layer ReLU network.
 
