@@ -33,6 +33,9 @@ START = {"a": jnp.ones((1, 1)), "b": jnp.ones(1), "c": jnp.ones(1)}  # of anothe
 LINK = flows.IdentityLinkFlow(0.1 * np.eye(2))
 
 
+FIGURE = plot.make_figure((2, 2), [["a"]])[0]
+
+
 def plain(params, x):
     return params["w"] * x[:, 0]
 
@@ -618,7 +621,7 @@ TABLE = {
     "flows.check_methods": [of(flows.check_methods, flow) for flow in (None, 3, flows.GradientFlow, MODEL)],
     "flows.check_shapes": [of(flows.check_shapes, FLOW, params) for params in (START, ONE, {"a": jnp.ones((2, 1))})],
     "flows.arc_length": [of(flows.arc_length, FLOW, PARAMS, None)],
-    "flows.loss_time": [of(flows.loss_time, 3, PARAMS, PARAMS), of(flows.loss_time, FLOW, START, START)],
+    "flows.loss_time": [of(flows.loss_time, 3, PARAMS, PARAMS)],
 }
 OBSERVABLES = [
     "alignment_sets",
@@ -775,11 +778,13 @@ TABLE |= {
     + [of(plot.movie_writer, "a.gif", fps) for fps in BAD_COUNTS],
     "plot.save_animation": [
         of(plot.save_animation, None, lambda k: None, 2, "a.gif"),
-        *[of(plot.save_animation, plot.make_figure()[0], lambda k: None, frames, "a.gif") for frames in BAD_COUNTS],
-        of(plot.save_animation, plot.make_figure()[0], None, 2, "a.gif"),
+        *[of(plot.save_animation, FIGURE, lambda k: None, frames, "a.gif") for frames in BAD_COUNTS],
+        of(plot.save_animation, FIGURE, None, 2, "a.gif"),
     ],
-    "plot.save": [of(plot.save, None, "a.png"), of(plot.save, plot.make_figure()[0], None)],
-    "plot.make_figure": [of(plot.make_figure, columns) for columns in BAD_COUNTS],
+    "plot.save": [of(plot.save, None, ["a.png"]), of(plot.save, FIGURE, None), of(plot.save, FIGURE, "a.png"), of(plot.save, FIGURE, [3])],
+    "plot.make_figure": [
+        of(plot.make_figure, size, layout) for size, layout in (((4, 3), 3), ((4, 3), None), ("large", [["a"]]), ((NAN, 3), [["a"]]))
+    ],
 }
 RESULT, TYPE = "a result, which jaxdyn makes and nobody passes values to", "an abstract class or a type, which nobody calls"
 EXCUSED = {
@@ -791,12 +796,32 @@ EXCUSED = {
     **dict.fromkeys(["flows.innermost", "flows.network_params"], "lets every object pass that is no wrapper"),
     **dict.fromkeys(["models.AbstractModel", "models.Neurons", "losses.AbstractLoss"], TYPE),
     "models.trainable": "lets every model and all params pass",
-    **{f"losses.{name}": "a class without arguments; its instance is in the table" for name in ("Correlation", "CrossEntropy", "Exponential", "Hinge", "Logistic", "MeanSquare", "Square", "SquaredHinge")},
-    **{f"measure.{name}": RESULT for name in ("AlignedTimes", "Clusters", "CorrelationKKT", "CriticalPoint", "SecondDerivativeResidual", "HessianEnds", "SpectralDensity", "InfiniteKernels", "Isotropy", "ClassMargins", "MaxMargin", "MarginKKT", "NeuronMatch")},
+    **{
+        f"losses.{name}": "a class without arguments; its instance is in the table"
+        for name in ("Correlation", "CrossEntropy", "Exponential", "Hinge", "Logistic", "MeanSquare", "Square", "SquaredHinge")
+    },
+    **{
+        f"measure.{name}": RESULT
+        for name in (
+            "AlignedTimes",
+            "Clusters",
+            "CorrelationKKT",
+            "CriticalPoint",
+            "SecondDerivativeResidual",
+            "HessianEnds",
+            "SpectralDensity",
+            "InfiniteKernels",
+            "Isotropy",
+            "ClassMargins",
+            "MaxMargin",
+            "MarginKKT",
+            "NeuronMatch",
+        )
+    },
     "measure.KernelOptions": TYPE,
     "plot.style": "takes no arguments",
     **{f"plot.{name}": "a colour" for name in ("BLUE", "GREEN", "GREY", "INK", "ORANGE")},
-}  # fmt: skip
+}
 
 
 def test_every_public_name_is_in_the_table():

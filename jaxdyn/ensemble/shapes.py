@@ -34,7 +34,7 @@ def like_start(flow_and_key: tuple[Any, Any]) -> Any:
         raise ValueError("a sweep starts every seed with flow.init(key), which this flow lacks.")
     with explained("flow.init(key) fails"):
         like = eqx.filter_eval_shape(lambda f, k: f.init(k), flow, key)
-    if sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(like)) == 0:
+    if sum(math.prod(np.shape(leaf)) for leaf in jax.tree.leaves(like)) == 0:
         raise ValueError("flow.init(key) gives no parameters: the network needs a width and inputs of at least 1.")
     check_params(like)
     check_flow(flow, like)

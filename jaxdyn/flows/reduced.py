@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import plainly
 from ..data import Samples, check_labels
 from ..data.base import check_samples
 from ._arguments import check_loss
@@ -15,6 +16,7 @@ from .gates import Gates, gated_loss, has_loss_kinks
 Reduced = dict[str, Float[Array, " hidden"]]
 
 
+@plainly
 def reduce_univariate(params: dict[str, Array]) -> Reduced:
     r"""The reduced coordinates $(r, \theta, \delta)$ of a univariate two-layer ReLU network.
 
@@ -35,6 +37,7 @@ def reduce_univariate(params: dict[str, Array]) -> Reduced:
     return {"r": c * jnp.sqrt(squared), "theta": jnp.arctan2(b, a), "delta": c**2 - squared}
 
 
+@plainly
 def expand_reduced(params: Reduced) -> dict[str, Array]:
     r"""Parameters (a, b, c) with the given reduced coordinates, the inverse of `reduce_univariate`.
 

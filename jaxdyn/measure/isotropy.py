@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from .._checks import plainly
+from .._checks import check_not_negative, plainly
 from .matching import match_neurons
 
 
@@ -53,6 +53,7 @@ def isotropy(student: Any, teacher: Any = None, *, tolerance: float = 1e-6) -> I
     Reference:
         Arjevani & Field (2019), arXiv 1912.11939, on isotropy types of spurious minima.
     """
+    check_not_negative("tolerance", tolerance)
     W = np.asarray(student["a"] if isinstance(student, dict) else student, float)
     V = np.eye(W.shape[1]) if teacher is None else np.asarray(teacher["a"] if isinstance(teacher, dict) else teacher, float)
     if len(W) != len(V):
@@ -95,6 +96,12 @@ def distinct_values(values: ArrayLike, *, tolerance: float) -> Float[np.ndarray,
 
     Returns:
         One mean a cluster, ascending.
+
+    Raises:
+        ValueError: a value is not finite.
     """
+    check_not_negative("tolerance", tolerance)
     ordered = np.sort(np.ravel(np.asarray(values, float)))
+    if not np.isfinite(ordered).all():
+        raise ValueError("the values must be finite numbers: leave out what diverged.")
     return np.asarray([part.mean() for part in np.split(ordered, np.flatnonzero(np.diff(ordered) > tolerance) + 1)])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Params
+from ..flows import check_independent
 from ._checked import checked
 from ._network import innermost, network_params, relative
 from .kernel import KernelOptions, ntk
@@ -126,5 +127,7 @@ def ntk_velocity(flow: Any, t: Float[Array, ""], params: Params, **options: Unpa
     Reference:
         Huang & Yau (2020), Dynamics of deep neural networks and neural tangent hierarchy, arXiv 1909.08156, eq. 1.8.
     """
+    if not options.get("mixes_samples"):
+        check_independent(flow, params)
     kernel, change = jax.jvp(lambda at: jnp.ravel(ntk(flow, t, at, **options)), (params,), (flow.vector_field(t, params, None),))
     return relative(jnp.linalg.norm(change), jnp.linalg.norm(kernel))

@@ -9,10 +9,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import shown
+from .._checks import plainly, shown
 from .._types import Params
 
 
+@plainly
 def homogeneity(apply: Any, params: Params, x: Float[Array, "sample dim"]) -> float:
     r"""The order L with $f(s \theta; x) = s^L f(\theta; x)$ for all s > 0.
 

@@ -74,8 +74,8 @@ class MLP(AbstractModel):
 
     @property
     def slopes(self) -> tuple[float, float] | None:
-        """The activation's slopes (below zero, above zero) if it is gated, otherwise None."""
-        return self.activation.slopes
+        """The activation's slopes (below zero, above zero) if it is gated and there is a hidden layer, otherwise None."""
+        return self.activation.slopes if self.widths else None
 
     def init(self, key: PRNGKeyArray) -> MLPParams:
         """Draw params, as the class describes.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._checks import check_function
+from ..._checks import check_function, plainly
 from ..._types import Params
 from ..gates import Gates
 from ..protocol import AbstractWrapper, check_methods
@@ -120,11 +120,13 @@ class Clock(AbstractWrapper):
         return None if own is None else own(y["params"])
 
 
+@plainly
 def arc_length(flow: Any, params: Params, velocity: Params) -> Float[Array, ""]:
     """The speed of the clock that shows the length of the path in parameter space: |dy/dt|."""
     return jnp.linalg.norm(ravel_pytree(velocity)[0])
 
 
+@plainly
 def loss_time(flow: Any, params: Params, velocity: Params) -> Float[Array, ""]:
     """The speed of the clock dtau = loss dt, in which losses with exponential tails fall evenly."""
     return flow.loss(params)
