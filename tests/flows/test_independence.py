@@ -25,7 +25,7 @@ def hidden(params, x):
 
 def batch_normalised(params, x):
     z = hidden(params, x)
-    return jnp.tanh((z - z.mean(0)) / jnp.sqrt(z.var(0) + 1e-5)) @ params["c"]
+    return jnp.tanh((z - z.mean(0, keepdims=True)) / jnp.sqrt(z.var(0, keepdims=True) + 1e-5)) @ params["c"]
 
 
 def attending(params, x):
