@@ -27,7 +27,9 @@ def last_finite(record: RecordRequest | None) -> float:
 
 def num_records(record: RecordRequest | None) -> int:
     """How many times are asked for; 0 where that is not known."""
-    return int(record) if isinstance(record, int | np.integer) else 0 if record is None or isinstance(record, str) else int(np.size(record))
+    if isinstance(record, int | np.integer):
+        return int(record)
+    return 0 if record is None or isinstance(record, str) else int(np.size(cast(Any, record)))
 
 
 def record_times(record: RecordRequest, t0: float | Array, t1: float | Array) -> Float[Array, " time"]:
