@@ -248,7 +248,7 @@ def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray, rules: t
     like = like_start((group.flow, key))
     check_call(group.flow, like, rules, {})
     check_independent(group.flow, None, key)
-    check_memory(num_records(record), like)
+    check_memory(num_records(cast(Any, record)), like)
     times = record_times(cast(Any, record), 0.0, 1.0 if relative else end)
     plan = Plan(group.moving, times, relative)
     return Problem(group.flow, group.settings, plan, group.table, key, like, watch)
