@@ -1,7 +1,10 @@
 """What the platform can hold: precision, versions, and the releases of jaxlib that compute wrong numbers."""
 
 import importlib.metadata
+import math
+import os
 import platform
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +62,15 @@ def miscompiles() -> int:
     got = np.asarray(compiled(jnp.asarray(matrix), jnp.asarray(rows)))
     expected = ((rows @ matrix.T) ** 2).sum(1)
     return int((np.abs(got - expected) > 1e-4 * (1 + expected)).sum())
+
+
+@cache
+def memory() -> float:
+    """The memory of this machine in bytes; infinite where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE")) * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return math.inf
 
 
 def default_rtol(dtype: jnp.dtype) -> float:

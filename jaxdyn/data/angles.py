@@ -2,9 +2,9 @@
 
 import jax.numpy as jnp
 import jax.random as jr
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_count, check_flag, check_key, check_number, check_positive, is_concrete
 from .base import Samples
 
 
@@ -23,11 +23,6 @@ def _frame(key: PRNGKeyArray, n: int, dim: int) -> Float[Array, "row dim"]:
     # The signs make the frame uniform among all frames.
     q, r = jnp.linalg.qr(jr.normal(key, (dim, n)))
     return (q * jnp.sign(jnp.diagonal(r))[None, :]).T
-
-
-def _check_norm(norm: float | None) -> None:
-    if norm is not None and not isinstance(norm, Tracer) and not 0 < norm < float("inf"):
-        raise ValueError(f"norm must be positive and finite; {norm} was given.")
 
 
 def cone(n: int, mu: float, dim: int, *, key: PRNGKeyArray, norm: float = 1.0, equal: bool = False, balanced: bool = True) -> Samples:
@@ -56,12 +51,11 @@ def cone(n: int, mu: float, dim: int, *, key: PRNGKeyArray, norm: float = 1.0, e
     Raises:
         ValueError: if there is no such data set.
     """
-    if n < 2 or dim < 2:
-        raise ValueError(f"cone needs n >= 2, a pair, and dim >= 2, where there are cosines between -1 and 1; {n} and {dim} were given.")
-    _check_norm(norm)
-    concrete = not isinstance(mu, Tracer)
-    if concrete and not -1 < mu < 1:
-        raise ValueError(f"mu is a cosine strictly between -1 and 1; {mu} was given.")
+    n, dim = check_count("n", n, 2), check_count("dim", dim, 2)
+    check_positive("norm", norm)
+    check_number("mu", mu, "a cosine strictly between -1 and 1", lambda mu: -1 < mu < 1)
+    equal, balanced, concrete = check_flag("equal", equal), check_flag("balanced", balanced), is_concrete(mu)
+    check_key(key)
     if equal and n > dim:
         raise ValueError(f"{n} directions at equal cosines need as many inputs, and dim is {dim}; raise dim or leave equal out.")
     if equal and concrete and mu < -1 / (n - 1):
@@ -104,9 +98,11 @@ def orthonormal(n: int, dim: int, *, key: PRNGKeyArray, norm: float = 1.0, balan
     Raises:
         ValueError: if n is below 1 or above dim, or the norm not positive.
     """
-    if not 1 <= n <= dim:
+    n, dim, balanced = check_count("n", n), check_count("dim", dim), check_flag("balanced", balanced)
+    check_key(key)
+    if n > dim:
         raise ValueError(f"orthonormal needs 1 <= n <= dim, as no more inputs are orthogonal to each other; {n} and {dim} were given.")
-    _check_norm(norm)
+    check_positive("norm", norm)
     key_frame, key_labels = jr.split(key)
     return Samples(norm * _frame(key_frame, n, dim), _labels(key_labels, n, balanced), "orthonormal")
 
@@ -117,6 +113,8 @@ def nearly_orthogonal(n: int, dim: int, *, key: PRNGKeyArray, norm: float | None
     Cosines are of order 1/sqrt(dim): the largest of all pairs is about sqrt(4 log(n)/dim). Frei et al. 2022 (arXiv:2210.07082) ask
     that the least |x_i|^2 be a large multiple of n times the largest |x_i.x_j|, up to ratios of norms; this needs dim of order n^2 log(n).
 
+    A `ValueError` is raised if n or dim is below 1, or the norm not positive.
+
     Args:
         n: the number of samples.
         dim: the number of inputs.
@@ -126,13 +124,11 @@ def nearly_orthogonal(n: int, dim: int, *, key: PRNGKeyArray, norm: float | None
 
     Returns:
         The data set.
-
-    Raises:
-        ValueError: if n or dim is below 1, or the norm not positive.
     """
-    if n < 1 or dim < 1:
-        raise ValueError(f"nearly_orthogonal needs n >= 1 and dim >= 1; {n} and {dim} were given.")
-    _check_norm(norm)
+    n, dim, balanced = check_count("n", n), check_count("dim", dim), check_flag("balanced", balanced)
+    if norm is not None:
+        check_positive("norm", norm)
+    check_key(key)
     key_inputs, key_labels = jr.split(key)
     x = jr.normal(key_inputs, (n, dim)) if norm is None else norm * _unit_rows(key_inputs, n, dim)
     return Samples(x, _labels(key_labels, n, balanced), "nearly_orthogonal")

@@ -5,15 +5,15 @@ from typing import Any
 import equinox as eqx
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_count, check_key, check_number, is_concrete, shown
 from .._repr import Readable
-from .._types import as_leaf
+from .._types import as_leaf, leaf
 
 
 def _column(x: Any) -> Array:
-    x = as_leaf(x)
+    x = as_leaf(x, "x")
     return x[:, None] if x.ndim == 1 else x
 
 
@@ -30,7 +30,7 @@ class Samples(Readable, eqx.Module):
     """
 
     x: Float[Array, "sample dim"] = eqx.field(converter=_column)
-    y: Float[Array, "sample ..."] = eqx.field(converter=as_leaf)
+    y: Float[Array, "sample ..."] = eqx.field(converter=leaf("y"))
     name: str = eqx.field(static=True, default="samples")
 
     def __check_init__(self):
@@ -39,16 +39,18 @@ class Samples(Readable, eqx.Module):
         Raises:
             ValueError: if the shapes do not fit, there is no sample, or a value is not finite.
         """
+        if not isinstance(self.name, str):
+            raise ValueError(f"the name of a data set must be text, not {shown(self.name)}.")
         if self.x.ndim != 2 or self.y.ndim not in (1, 2) or self.x.shape[0] != self.y.shape[0]:
             raise ValueError(
                 f"Samples takes x of shape (sample, dim) and y of shape (sample,) or (sample, output); {self.x.shape} and {self.y.shape}"
                 " were given: flatten each input, and each target, to one row."
             )
-        if self.x.size == 0:
-            raise ValueError("Samples needs at least one sample and one input dimension; give a non-empty x.")
+        if self.x.size == 0 or self.y.size == 0:
+            raise ValueError("Samples needs at least one sample, one input and one target; give non-empty x and y.")
         for letter, array in (("x", self.x), ("y", self.y)):
-            if not isinstance(array, Tracer) and not np.all(np.isfinite(array)):
-                raise ValueError(f"{letter} holds values that are not finite; drop or mend those samples first.")
+            if is_concrete(array) and not np.all(np.isfinite(array)):
+                raise ValueError(f"{letter} holds values that are not finite; drop or repair those samples first.")
 
     @property
     def num_samples(self) -> int:
@@ -63,18 +65,29 @@ class Samples(Readable, eqx.Module):
     def split(self, n: int) -> tuple["Samples", "Samples"]:
         """The first n samples, and the others.
 
+        A `ValueError` is raised if a part would be empty.
+
         Args:
             n: how many samples the first part has; both parts need one at least.
 
         Returns:
             Two data sets of the same name.
-
-        Raises:
-            ValueError: if a part would be empty.
         """
-        if not 1 <= n < self.num_samples:
-            raise ValueError(f"split(n) needs 1 <= n < {self.num_samples}, so that no part is empty; {n} was given.")
+        check_count("n", n, most=self.num_samples - 1)
         return Samples(self.x[:n], self.y[:n], self.name), Samples(self.x[n:], self.y[n:], self.name)
+
+
+def check_samples(samples: Any) -> None:
+    """Refuses what is no data set.
+
+    Args:
+        samples: any object.
+
+    Raises:
+        ValueError: it has no fields x and y.
+    """
+    if isinstance(samples, type) or not (hasattr(samples, "x") and hasattr(samples, "y")):
+        raise ValueError(f"the samples must have fields x and y, and {shown(samples)} has not: make them with jaxdyn.data.points(x, y).")
 
 
 def points(x: Float[Array, "sample dim"], y: Float[Array, " sample"], name: str = "points") -> Samples:
@@ -105,8 +118,9 @@ def train_test(samples: Samples, fraction: float, key: PRNGKeyArray) -> tuple[Sa
     Raises:
         ValueError: if the fraction is not between 0 and 1, or there are fewer than two samples.
     """
-    if not 0 < fraction < 1:
-        raise ValueError(f"fraction must lie strictly between 0 and 1; {fraction} was given.")
+    check_samples(samples)
+    check_number("fraction", fraction, "a number strictly between 0 and 1", lambda fraction: 0 < fraction < 1)
+    check_key(key)
     n = samples.num_samples
     if n < 2:
         raise ValueError("A data set of one sample cannot be parted; give at least two.")

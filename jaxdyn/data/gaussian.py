@@ -6,9 +6,9 @@ from typing import Any
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_count, check_function, check_key, check_not_negative, check_positive, explained, is_concrete
 from .._types import as_leaf
 from .base import Samples
 
@@ -20,6 +20,8 @@ def clusters(n: int, dim: int, separation: float = 1.0, spread: float = 1.0, *, 
     standard normal vector orthogonal to u. Along u the Gaussian is folded away from the origin, so that y (u.x) is at
     least separation/2 for every sample. The labels alternate, +1 first.
 
+    A `ValueError` is raised if n is below 2, dim below 1, the separation not positive or the spread negative.
+
     Args:
         n: the number of samples.
         dim: the number of inputs.
@@ -29,14 +31,11 @@ def clusters(n: int, dim: int, separation: float = 1.0, spread: float = 1.0, *, 
 
     Returns:
         The data set.
-
-    Raises:
-        ValueError: if n is below 2, dim below 1, the separation not positive or the spread negative.
     """
-    if n < 2 or dim < 1:
-        raise ValueError(f"clusters needs n >= 2, one sample a class, and dim >= 1; {n} and {dim} were given.")
-    if not (separation > 0 and spread >= 0):
-        raise ValueError(f"separation must be positive and spread not negative; {separation} and {spread} were given.")
+    n, dim = check_count("n", n, 2), check_count("dim", dim)
+    check_positive("separation", separation)
+    check_not_negative("spread", spread)
+    check_key(key)
     key_direction, key_noise = jr.split(key)
     direction = jr.normal(key_direction, (dim,))
     direction = direction / jnp.linalg.norm(direction)
@@ -72,21 +71,25 @@ def gaussian_teacher(
     Raises:
         ValueError: if n or dim is below 1, the noise negative, or the covariance of another shape, not symmetric or not positive definite.
     """
-    if n < 1 or dim < 1:
-        raise ValueError(f"gaussian_teacher needs n >= 1 and dim >= 1; {n} and {dim} were given.")
-    if not isinstance(noise, Tracer) and noise < 0:
-        raise ValueError(f"noise is a standard deviation and must not be negative; {noise} was given.")
+    n, dim = check_count("n", n), check_count("dim", dim)
+    check_function("teacher", teacher, ("x",))
+    check_not_negative("noise", noise)
+    check_key(key)
     key_inputs, key_noise = jr.split(key)
     x = jr.normal(key_inputs, (n, dim))
     if covariance is not None:
-        covariance = as_leaf(covariance)
+        covariance = as_leaf(covariance, "covariance")
         if covariance.shape != (dim, dim):
             raise ValueError(f"the covariance must have the shape ({dim}, {dim}) of the inputs, not {covariance.shape}.")
         root = jnp.linalg.cholesky(covariance)
-        concrete = not isinstance(covariance, Tracer)
+        concrete = is_concrete(covariance)
         if concrete and not (np.allclose(covariance, covariance.T, rtol=1e-6) and np.isfinite(root).all()):
             raise ValueError(
                 "the covariance must be symmetric and positive definite: give (C + C.T)/2, without inputs that depend on others."
             )
         x = x @ root.T
-    return Samples(x, teacher(x) + noise * jr.normal(key_noise, (n,)), "gaussian_teacher")
+    with explained("the teacher does not take inputs of shape (n, dim)"):
+        y = teacher(x)
+    if jnp.shape(y)[:1] != (n,):
+        raise ValueError(f"the teacher must return one number or one row an input, {n} in all, but returns shape {jnp.shape(y)}.")
+    return Samples(x, y + noise * jr.normal(key_noise, jnp.shape(y)), "gaussian_teacher")

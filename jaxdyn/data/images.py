@@ -5,15 +5,19 @@ from typing import Any
 
 import numpy as np
 
+from .._checks import check_choice, check_count, shown
 from ._idx import read_idx
 from .base import Samples
 
 
+def _check_digits(first: int, second: int) -> None:
+    if check_count("first", first, 0, 9) == check_count("second", second, 0, 9):
+        raise ValueError(f"first and second must be two different digits from 0 to 9; {first} and {second} were given.")
+
+
 def _first_kept(labels: Any, first: int, second: int, n: int | None) -> np.ndarray:
     kept = np.flatnonzero((labels == first) | (labels == second))
-    if n is not None and not 2 <= n <= kept.size:
-        raise ValueError(f"n must be from 2 to {kept.size}, the images of these two digits; {n} was given.")
-    return kept[:n]
+    return kept if n is None else kept[: check_count("n", n, 2, kept.size)]
 
 
 def _scaled(images: Any, labels: Any, second: int, name: str) -> Samples:
@@ -29,6 +33,8 @@ def digits(first: int = 0, second: int = 1, n: int | None = None) -> Samples:
     all are divided by one number so that the mean over samples of |x|^2 is 1. The data are the test part of the UCI set
     "Optical recognition of handwritten digits" (Alpaydin & Kaynak 1998); nothing is downloaded.
 
+    A `ValueError` is raised if the digits are equal or not among 0 to 9, or n does not fit.
+
     Args:
         first: the digit with label -1.
         second: the digit with label +1.
@@ -36,12 +42,8 @@ def digits(first: int = 0, second: int = 1, n: int | None = None) -> Samples:
 
     Returns:
         The data set.
-
-    Raises:
-        ValueError: if the digits are equal or not among 0 to 9, or n does not fit.
     """
-    if first == second or not {first, second} <= set(range(10)):
-        raise ValueError(f"first and second must be two different digits from 0 to 9; {first} and {second} were given.")
+    _check_digits(first, second)
     from sklearn.datasets import load_digits  # Only this data set needs scikit-learn, which is slow to import.
 
     images, labels = load_digits(return_X_y=True)
@@ -72,10 +74,10 @@ def mnist(folder: str | PathLike[str], first: int = 0, second: int = 1, n: int |
     Raises:
         ValueError: if the digits are equal or not among 0 to 9, n does not fit, or a file is missing or not what it should be.
     """
-    if first == second or not {first, second} <= set(range(10)):
-        raise ValueError(f"first and second must be two different digits from 0 to 9; {first} and {second} were given.")
-    if split not in ("train", "test"):
-        raise ValueError(f"split must be train or test; {split!r} was given.")
+    _check_digits(first, second)
+    check_choice("split", split, ("train", "test"))
+    if not isinstance(folder, str | PathLike):
+        raise ValueError(f"folder must be a path, not {shown(folder)}.")
     stem = "train" if split == "train" else "t10k"
     labels = read_idx(folder, f"{stem}-labels", 1)
     if missing := {first, second} - set(labels.tolist()):

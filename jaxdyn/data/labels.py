@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .base import Samples
+from .._checks import check_key, check_not_negative, check_number, is_concrete
+from .base import Samples, check_samples
 
 _ROWS = 256
 """How many rows of the matrix of cosines are held at once: it has 1.1 GB for two digits of MNIST."""
@@ -24,9 +24,10 @@ def check_labels(samples: Samples) -> None:
     Raises:
         ValueError: if a label is neither -1 nor +1.
     """
+    check_samples(samples)
     if samples.y.ndim != 1:
         raise ValueError(f"labels are one number a sample, -1 or +1; y of shape {samples.y.shape} was given: flatten it.")
-    if not isinstance(samples.y, Tracer) and not np.all(np.abs(np.asarray(samples.y)) == 1):
+    if is_concrete(samples.y) and not np.all(np.abs(np.asarray(samples.y)) == 1):
         raise ValueError("every label must be -1 or +1; give 2 y - 1 for labels 0 and 1, and two classes only.")
 
 
@@ -42,7 +43,7 @@ def check_signs(samples: Samples) -> None:
         ValueError: if a label is neither -1 nor +1, or all inputs of a sample are zero.
     """
     check_labels(samples)
-    if not isinstance(samples.x, Tracer):
+    if is_concrete(samples.x):
         zero = np.flatnonzero(~np.any(np.asarray(samples.x), axis=1))
         if zero.size:
             raise ValueError(f"sample {zero[0]} is zero and has no direction; drop such samples, of which there are {zero.size}.")
@@ -76,12 +77,19 @@ def smallest_cosine(samples: Samples) -> Float[Array, ""]:
     return jnp.min(jax.lax.map(smallest_of, (index, unit), batch_size=_ROWS))
 
 
+def _check_share(share: float, key: PRNGKeyArray) -> None:
+    check_number("share", share, "a number from 0 to 1", lambda share: 0 <= share <= 1)
+    check_key(key)
+
+
 def _chosen(n: int, share: float, key: PRNGKeyArray) -> Array:
     return jr.permutation(key, n) < jnp.round(share * n)
 
 
 def flip_labels(samples: Samples, share: float, key: PRNGKeyArray) -> Samples:
     """The same inputs with the labels of some samples, chosen at random, negated.
+
+    A `ValueError` is raised if a label is neither -1 nor +1, or the share is not between 0 and 1.
 
     Args:
         samples: a data set with labels -1 and +1.
@@ -90,13 +98,9 @@ def flip_labels(samples: Samples, share: float, key: PRNGKeyArray) -> Samples:
 
     Returns:
         The data set, under the same name.
-
-    Raises:
-        ValueError: if a label is neither -1 nor +1, or the share is not between 0 and 1.
     """
     check_labels(samples)
-    if not isinstance(share, Tracer) and not 0 <= share <= 1:
-        raise ValueError(f"share must lie between 0 and 1; {share} was given.")
+    _check_share(share, key)
     flipped = _chosen(samples.num_samples, share, key)
     return Samples(samples.x, jnp.where(flipped, -samples.y, samples.y), samples.name)
 
@@ -107,6 +111,8 @@ def with_outliers(samples: Samples, share: float, size: float, key: PRNGKeyArray
     A chosen x becomes x + size r u, with r the root mean square norm of the inputs given and u uniform on the unit sphere, drawn for each
     sample.
 
+    A `ValueError` is raised if the share is not between 0 and 1, or the size negative or not finite.
+
     Args:
         samples: the data set, with any targets.
         share: the share of samples that are moved, rounded to whole samples.
@@ -115,14 +121,10 @@ def with_outliers(samples: Samples, share: float, size: float, key: PRNGKeyArray
 
     Returns:
         The data set, under the same name.
-
-    Raises:
-        ValueError: if the share is not between 0 and 1, or the size negative or not finite.
     """
-    if not isinstance(share, Tracer) and not 0 <= share <= 1:
-        raise ValueError(f"share must lie between 0 and 1; {share} was given.")
-    if not isinstance(size, Tracer) and not 0 <= size < float("inf"):
-        raise ValueError(f"size is a distance in norms of the inputs, finite and not negative; {size} was given.")
+    check_samples(samples)
+    _check_share(share, key)
+    check_not_negative("size", size)
     key_choice, key_direction = jr.split(key)
     moved = _chosen(samples.num_samples, share, key_choice)
     direction = jr.normal(key_direction, samples.x.shape, samples.x.dtype)

@@ -2,13 +2,12 @@
 
 import numpy as np
 
+from .._checks import check_count, check_number
 from .base import Samples
 
 
 def _grid(n: int) -> np.ndarray:
-    if n < 1:
-        raise ValueError(f"n must be at least 1; {n} was given.")
-    return np.linspace(-1.0, 1.0, n)
+    return np.linspace(-1.0, 1.0, check_count("n", n))
 
 
 def square_wave(n: int = 10, low: float = -1.0, high: float = 1.0, periods: float = 2.5) -> Samples:
@@ -31,6 +30,8 @@ def square_wave(n: int = 10, low: float = -1.0, high: float = 1.0, periods: floa
         ValueError: if n is below 1, or the number of half periods is no integer from 1 to n.
     """
     x = _grid(n)
+    for name, value in (("low", low), ("high", high), ("periods", periods)):
+        check_number(name, value, "one finite number")
     runs = round(2 * periods)
     if runs != 2 * periods or not 1 <= runs <= n:
         raise ValueError(
@@ -42,6 +43,8 @@ def square_wave(n: int = 10, low: float = -1.0, high: float = 1.0, periods: floa
 def sinusoid(n: int = 10, periods: float = 1.0, amplitude: float = 1.0, phase: float = 0.0) -> Samples:
     """A sinusoid, amplitude sin(pi periods x + phase), at n points equally spaced from -1 to 1, both ends included.
 
+    A `ValueError` is raised if n is below 1 or a number is not finite.
+
     Args:
         n: the number of samples.
         periods: how many periods [-1, 1] holds.
@@ -52,4 +55,6 @@ def sinusoid(n: int = 10, periods: float = 1.0, amplitude: float = 1.0, phase: f
         The data set.
     """
     x = _grid(n)
+    for name, value in (("periods", periods), ("amplitude", amplitude), ("phase", phase)):
+        check_number(name, value, "one finite number")
     return Samples(x, amplitude * np.sin(np.pi * periods * x + phase), "sinusoid")

@@ -17,7 +17,8 @@ import jax.random as jr
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from ..solve import Certificate, Lane, LaneState, Outcome, Settings, once
+from .._checks import once
+from ..solve import Certificate, Lane, LaneState, Outcome, Settings
 from .grid import Plan
 
 RUNNING = int(Outcome.running)

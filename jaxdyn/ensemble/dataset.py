@@ -12,6 +12,7 @@ import xarray as xr
 from jax.flatten_util import ravel_pytree
 from jaxtyping import PyTree
 
+from .._checks import check_count, is_real, shown
 from .._describe import describe, named_difference
 from .._repr import table_html
 from ..solve import Outcome
@@ -176,6 +177,11 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
     Raises:
         ValueError: there is no such lane, or several, or it is of another flow.
     """
+    if not isinstance(ds, xr.Dataset) or "params" not in ds:
+        raise ValueError(f"final_params takes the Dataset of a sweep, not {shown(ds)}.")
+    if not callable(getattr(flow, "init", None)):
+        raise ValueError(f"final_params takes the sweep's flow, which has init(key), not {shown(flow)}.")
+    check_count("seed", seed, 0)
     grid = [str(dim) for dim in ds["params"].dims if dim not in ("seed", "param")]
     if set(cell) != set(grid):
         raise ValueError(
@@ -183,7 +189,7 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
         )
     try:
         flat = np.asarray(ds["params"].sel(seed=seed, **cell))
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the Dataset has no lane with seed={seed} {cell}: see its coordinates.") from error
     like = eqx.filter_eval_shape(lambda f, k: f.init(k), flow, jax.random.key(0))
     vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
@@ -248,8 +254,12 @@ def summarise(ds: xr.Dataset, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), bo
     Raises:
         ValueError: a quantile is not in [0, 1], or there are fewer than two resamplings.
     """
-    if bootstrap < 2 or not quantiles or not all(0 <= q <= 1 for q in quantiles):
-        raise ValueError(f"quantiles={quantiles} must lie in [0, 1] and bootstrap={bootstrap} be at least 2.")
+    if not isinstance(ds, xr.Dataset) or "seed" not in ds.sizes:
+        raise ValueError(f"summarise takes the Dataset of a sweep, with the dimension seed, not {shown(ds)}.")
+    bootstrap = check_count("bootstrap", bootstrap, 2)
+    listed = isinstance(quantiles, list | tuple | np.ndarray)
+    if not listed or len(quantiles) == 0 or not all(is_real(q) and 0 <= q <= 1 for q in quantiles):
+        raise ValueError(f"quantiles={shown(quantiles)} must be a list of numbers in [0, 1], at least one.")
     draws = np.random.default_rng(0).integers(0, ds.sizes["seed"], (bootstrap, ds.sizes["seed"]))
     found: dict[str, tuple[tuple, np.ndarray]] = {}
     for name, variable in ds.data_vars.items():
@@ -274,7 +284,19 @@ class OutcomeCounts(dict[str, int]):
 
 
 def outcome_counts(ds: xr.Dataset) -> OutcomeCounts:
-    """How many lanes ended for which reason; outcomes that did not happen are left out."""
+    """How many lanes ended for which reason; outcomes that did not happen are left out.
+
+    Args:
+        ds: a sweep's Dataset.
+
+    Returns:
+        Names of outcomes to numbers of lanes.
+
+    Raises:
+        ValueError: it is no such Dataset.
+    """
+    if not isinstance(ds, xr.Dataset) or "outcome" not in ds:
+        raise ValueError(f"outcome_counts takes the Dataset of a sweep, not {shown(ds)}.")
     values, counts = np.unique(np.asarray(ds["outcome"]), return_counts=True)
     names = {MISSING: "missing", **{int(outcome): outcome.name for outcome in Outcome}}
     return OutcomeCounts({names[int(value)]: int(count) for value, count in zip(values, counts, strict=True)})

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checks import explained
 from .._types import as_leaf
 from ..solve import Settings
 
@@ -138,11 +139,9 @@ def replaced(tree: Any, values: Mapping[str, Any]) -> Any:
         raise ValueError(f"{', '.join(sorted(set(new) - set(fields)))} of {type(tree).__name__} is no field, so it cannot be varied.")
     fields |= new
     if set(inspect.signature(type(tree)).parameters) == set(fields):
-        try:
+        named = ", ".join(f"{name}={value!r:.40}" for name, value in new.items())
+        with explained(f"{type(tree).__name__} does not take {named}"):
             return type(tree)(**fields)
-        except TypeError as error:
-            named = ", ".join(f"{name}={value!r:.40}" for name, value in new.items())
-            raise ValueError(f"{type(tree).__name__} does not take {named}: {error}") from error
     copy = object.__new__(type(tree))  # a constructor of its own, which takes something else
     for name, value in fields.items():
         object.__setattr__(copy, name, value)
@@ -156,7 +155,11 @@ def _like(old: Any, new: Any) -> Any:
     try:
         array = as_leaf(new) if jnp.issubdtype(old.dtype, jnp.inexact) else jnp.asarray(new)
     except (TypeError, ValueError):
-        raise ValueError(f"a value of the grid must be a number or an array, not {new!r:.60}.") from None
+        raise ValueError(f"a value of the grid must be a number or an array of real numbers, not {new!r:.60}.") from None
+    if old.ndim == 0 and array.ndim > 0:
+        raise ValueError(f"a value of the grid must be one number, like the one in its place, not an array of shape {array.shape}.")
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError("a value of the grid must be real, but is complex.")
     return array.astype(old.dtype)
 
 

@@ -10,8 +10,9 @@ import jax.random as jr
 from jax.sharding import Mesh
 from jaxtyping import Array, Int, PyTree
 
+from .._checks import explained, once, shown
 from ..measure import sliding_gates
-from ..solve import Certificate, evaluate, neurons_of, once
+from ..solve import Certificate, evaluate, neurons_of
 from ..store import Column, check_case, check_name
 from .batch import Pool, Problem, Results, per_device, pool_shapes
 from .grid import RESERVED
@@ -123,14 +124,16 @@ def columns(problem: Problem, taken: tuple[str, ...]) -> dict[str, Column]:
         if f"{name}_end" in problem.watch:
             raise ValueError(f"the observable {name + '_end'!r} has the name of the end of {name!r}: call it otherwise.")
     check_case("the observable", (one for name in problem.watch for one in (name, f"{name}_end")), (*RESERVED, *taken, *OWN))
-    try:
+    with explained("an observable does not fit this flow"):
         shapes = _shapes(problem)
-    except (TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ValueError(f"an observable does not fit this flow: {' '.join(str(error).split())[:300]}") from error
     dims: dict[str, tuple[str, ...]] = {"t": ("time",), "params": ("param",), "gates": ("sample", "hidden")}
     for name, function in problem.watch.items():
         extra = len(shapes[f"{name}_end"].shape)
         named = getattr(function, "dims", None)
+        if not (
+            named is None or isinstance(named, str) or (isinstance(named, list | tuple) and all(isinstance(dim, str) for dim in named))
+        ):
+            raise ValueError(f"the attribute dims of the observable {name!r} must be names of dimensions, not {shown(named)}.")
         own = tuple(f"{name}_{k}" for k in range(extra)) if named is None else (named,) if isinstance(named, str) else tuple(named)
         for dim in own:
             check_name(f"a dimension of the observable {name!r}", dim)

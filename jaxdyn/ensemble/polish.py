@@ -11,10 +11,12 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array
 
+from .._checks import check_count, check_untraced
 from .._types import Params
-from ..solve import Point, Polished, Polishing, PolishSettings, check_flow, polish_settings
+from ..solve import Point, Polished, Polishing, PolishSettings, check_call, check_params, polish_settings
 from .batch import per_device
 from .progress import Shown, progress_bar
+from .shapes import check_devices, check_progress
 
 ROUND = 256
 """Lanes that a device is given at once: the progress bar moves after each round."""
@@ -55,14 +57,13 @@ def polish_lanes(
     Raises:
         ValueError: the leaves have no leading axis in common, the batch is empty, or there is no device.
     """
+    check_untraced("polish_lanes", flow, params, tolerance, max_steps, radius)
+    check_progress(progress)
+    batch, where = check_count("batch", batch), check_devices(devices)
+    check_params(params)
     shapes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(params)}
     if len(shapes) != 1 or shapes in ({()}, {(0,)}):
         raise ValueError(f"every leaf of params needs the same leading axis of lanes, not {sorted(shapes)}: for one lane use polish.")
-    if batch < 1:
-        raise ValueError(f"batch={batch} must be at least 1.")
-    where = list(jax.devices() if devices is None else devices)
-    if not where:
-        raise ValueError("devices is empty: name at least one, or leave it out.")
     bar = progress if isinstance(progress, str) else "polish"
     with progress_bar(bar, jnp.shape(jax.tree.leaves(params)[0])[0], 0, bool(progress)) as shown:
         return _polish_all(shown, flow, params, (tolerance, max_steps, radius, saddles, method), batch, where)
@@ -72,7 +73,7 @@ def _polish_all(shown: Shown, flow: Any, params: Params, settings: tuple, batch:
     """What `polish_lanes` does once its arguments are checked, while a bar shows how far it is."""
     one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), params)
     how = polish_settings(one, *settings)
-    check_flow(flow, one)
+    check_call(flow, one, (), {})
     lanes = jax.tree.leaves(params)[0].shape[0]
     share = min(-(-lanes // len(where)), ROUND)
     shared, all_at_once = (flow, how), share * len(where)

@@ -19,7 +19,9 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .. import _platform
+from .._checks import check_count, check_untraced
 from .._describe import describe, source_digest
+from ..flows import check_independent
 from ..solve import (
     AbstractStopRule,
     Observable,
@@ -29,10 +31,13 @@ from ..solve import (
     Tolerances,
     as_rules,
     attempts,
+    check_call,
     check_key,
     check_limit,
+    check_memory,
     describe_method,
     make_settings,
+    num_records,
     observables,
     record_times,
 )
@@ -45,7 +50,7 @@ from .grid import Axis, Group, Over, Plan, make_axes, make_groups
 from .kept import columns
 from .progress import Shown, progress_bar
 from .run import Batch, Blocks, choose_width
-from .shapes import like_start
+from .shapes import check_devices, check_progress, like_start
 
 
 class _Run(NamedTuple):
@@ -153,24 +158,25 @@ def sweep(
             then.
         KeyboardInterrupt: Ctrl-C, with a sentence that says how to resume; what is done is kept in `out`.
     """
+    check_untraced("sweep", flow, seeds, over, t1, record, rtol, atol, dt0, max_steps, norm_bound, key)
     ids = check_seeds(seeds)
-    key = check_key(key)
-    if width is not None and (isinstance(width, bool) or not isinstance(width, int | np.integer) or width < 1):
-        raise ValueError(f"width={width!r} must be a positive integer, or None to have it chosen.")
-    where = list(jax.devices() if devices is None else devices)
-    if not where:
-        raise ValueError("devices is empty: name at least one, or leave it out.")
+    key, rules = check_key(key), as_rules(stop)
+    width = None if width is None else check_count("width", width)
+    where = check_devices(devices)
+    check_progress(progress)
     axes = make_axes(flow, over)
     if t1 is None and not any("t1" in axis.paths for axis in axes):
         raise ValueError("give an end time, t1=, or put 't1' on the grid.")
     if isinstance(record, str):
         raise ValueError("a sweep records at given times: give a number of times or the times; record='steps' is for solve.")
+    if record is None:
+        raise ValueError("record=None is not known: give a number of times, or the times.")
     how = Tolerances(solver, controller, rtol, atol, dt0, max_steps, norm_bound, locate_kinks)
     watch = observables(observe)
     bar, lanes = progress if isinstance(progress, str) else "sweep", len(ids) * math.prod(len(axis.values) for axis in axes)
     try:
         with progress_bar(bar, lanes, 0, bool(progress)) as shown:
-            return _sweep(shown, flow, ids, axes, t1, record, watch, stop, how, key, out, group, width, where)
+            return _sweep(shown, flow, ids, axes, t1, record, watch, stop, rules, how, key, out, group, width, where)
     except KeyboardInterrupt:
         kept = "nothing is kept without out=DIRECTORY" if out is None else f"whole blocks are kept in {out}: the same call again resumes"
         raise KeyboardInterrupt(f"The sweep was stopped; {kept}.") from None
@@ -185,6 +191,7 @@ def _sweep(
     record: RecordRequest,
     watch: dict[str, Observable],
     stop: Any,
+    rules: tuple[AbstractStopRule, ...],
     how: Tolerances,
     key: PRNGKeyArray,
     out: str | Path | None,
@@ -197,10 +204,10 @@ def _sweep(
     def grouped(turn: int) -> tuple[list[Group], list[Problem]]:
         def settle(own: Any) -> Any:
             shown.say("preparing the settings")
-            return partial(_settle, own, like_start((own, key)), t1, stop, how, record, turn)
+            return partial(_settle, own, like_start((own, key)), t1, rules, how, record, turn)
 
         groups = make_groups(flow, axes, settle)
-        return groups, [_problem(one, record, watch, key) for one in groups]
+        return groups, [_problem(one, record, watch, key, rules) for one in groups]
 
     groups, problems = grouped(0)
     tried = [attempts(one.flow, like_start((one.flow, key)), float(one.ends.min()), how) for one in groups]
@@ -284,14 +291,18 @@ def _settle(flow: Any, like: Any, t1: Any, stop: Any, how: Tolerances, record: A
     return make_settings(dtype, end, as_rules(stop), attempt.how, record=record, gives_up=attempt.gives_up)
 
 
-def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray) -> Problem:
+def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray, rules: tuple[AbstractStopRule, ...]) -> Problem:
     """What the lanes of a group share."""
     end = float(group.ends.min())
     relative = isinstance(record, int | np.integer) and bool(np.isfinite(end))
     check_limit(group.flow, end)
+    like = like_start((group.flow, key))
+    check_call(group.flow, like, rules, {})
+    check_independent(group.flow, None, key)
+    check_memory(num_records(cast(Any, record)), like)
     times = record_times(cast(Any, record), 0.0, 1.0 if relative else end)
     plan = Plan(group.moving, times, relative)
-    return Problem(group.flow, group.settings, plan, group.table, key, like_start((group.flow, key)), watch)
+    return Problem(group.flow, group.settings, plan, group.table, key, like, watch)
 
 
 def _common_times(problems: list[Problem], groups: list[Group]) -> np.ndarray | None:

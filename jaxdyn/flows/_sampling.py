@@ -8,16 +8,18 @@ import jax.random as jr
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from .._types import Params
+from .gradient import GradientFlow
+from .population import IdentityLinkFlow, PopulationFlow
 
 
 def has_samples(flow: Any) -> bool:
     """Whether a flow is that of a loss on samples."""
-    return all(hasattr(flow, name) for name in ("data", "model", "loss_function", "penalty"))
+    return isinstance(flow, GradientFlow)
 
 
 def has_teacher(flow: Any) -> bool:
     """Whether a flow is that of a student and a teacher on Gaussian inputs."""
-    return callable(getattr(flow, "target", None)) and hasattr(getattr(flow, "linked", flow), "halved")
+    return isinstance(flow, PopulationFlow | IdentityLinkFlow)
 
 
 def loss_on_fresh(flow: Any, y: Params, batch: int, noise: Any, key: PRNGKeyArray) -> Float[Array, ""]:
@@ -35,7 +37,7 @@ def loss_on_fresh(flow: Any, y: Params, batch: int, noise: Any, key: PRNGKeyArra
     Returns:
         A number whose expectation is the flow's loss, but for half the noise's variance (all of it if the loss is without 1/2).
     """
-    population, dtype = getattr(flow, "linked", flow), jnp.result_type(*jax.tree.leaves(y))
+    population, dtype = flow.linked if isinstance(flow, IdentityLinkFlow) else flow, jnp.result_type(*jax.tree.leaves(y))
     key_inputs, key_noise = jr.split(key)
     x = jr.normal(key_inputs, (batch, population.model.dim), dtype)
     if population.covariance is not None:
@@ -43,7 +45,7 @@ def loss_on_fresh(flow: Any, y: Params, batch: int, noise: Any, key: PRNGKeyArra
     labels = flow.target(x)
     if noise is not None:
         labels = labels + noise.astype(dtype) * jr.normal(key_noise, (batch,), dtype)
-    apply = getattr(flow, "apply", None) or flow.model.apply
+    apply = flow.apply if isinstance(flow, IdentityLinkFlow) else flow.model.apply
     return (0.5 if population.halved else 1.0) * jnp.mean((apply(y, x) - labels) ** 2)
 
 

@@ -18,7 +18,7 @@ class AbstractFlow(Readable, eqx.Module):
     `outputs(y)` and `loss_of_outputs(f)` (the functions on the samples, for kernels), `trainable(y)` (which leaves
     move), `switches(y, gates)` and `mobility(y)` (the kinks), `stiffness(y, gates)` (minus the field's derivative, for the
     exponential solver), `conserved(y)` and `conserved_terms(y)` (the certificate; the terms of which each quantity is a sum or a
-    difference: a sequence of arrays shaped like it), `weights(y)` (a network's parameters, for measures of flows in
+    difference: a sequence of arrays shaped like it), `weights(y)` (what the model is evaluated at, for measures of flows in
     other coordinates) and `convention` (what a unit of time means).
     """
 

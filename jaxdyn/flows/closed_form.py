@@ -6,16 +6,19 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
+from .._checks import is_concrete
 from .._repr import Readable
-from .._types import Params
+from .._types import Params, as_leaf
 from ..losses import MeanSquare, Square
 from ._relaxation import Modes, modes_of, relaxation
 from .gradient import GradientFlow
+from .independence import check_independent
 from .linearised import LinearisedFlow
+from .protocol import check_shapes
 
 MOST_PARAMS = 2000
 """Weight decay together with several time scales takes a decomposition as large as there are parameters; beyond so many it is refused."""
@@ -79,14 +82,14 @@ class LinearisedSolution(Readable, eqx.Module):
         if isinstance(flow, GradientFlow):
             flow = LinearisedFlow(flow, start)
         inner = _checked(flow, start)
+        check_shapes(flow, start)
+        check_independent(flow, start)
         moves = flow.trainable(start)
         moving, still = eqx.partition(start, moves)
         theta = ravel_pytree(moving)[0]
         if theta.size == 0:
             raise ValueError("no parameter moves, so there is nothing to solve: leave one of them out of `frozen`.")
         mobility = ravel_pytree(eqx.filter(flow.mobility(start), moves))[0].astype(theta.dtype)
-        if not isinstance(mobility, Tracer) and bool(jnp.any(mobility < 0)):
-            raise ValueError("the time scales must not be negative: the closed form is that of a descent.")
         f = flow.outputs(start)
         root = _root_of_curvature(inner, f)
         self.flow, self.start, self.scale = flow, start, jnp.sqrt(mobility)
@@ -181,7 +184,9 @@ class LinearisedSolution(Readable, eqx.Module):
         return self._at(t, lambda t: 0.5 * jnp.sum(self._relaxed(t)[1][:num_outputs] ** 2) + self.flow.penalty(self._params(t)))
 
     def _at(self, t: ArrayLike, function: Callable[[Array], Any]) -> Any:
-        t = jnp.asarray(t, self.residual.dtype)
+        t = as_leaf(t, "t").astype(self.residual.dtype)
+        if is_concrete(t) and not np.all(t >= 0):
+            raise ValueError("t must be zero or positive, infinity included: the flow is followed forwards.")
         if t.ndim > 1:
             raise ValueError(f"t must be a time or a vector of times, but has shape {t.shape}: ravel it.")
         return jax.vmap(function)(t) if t.ndim else function(t)

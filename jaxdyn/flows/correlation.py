@@ -7,17 +7,18 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from .._checks import check_flag
 from .._types import Params
 from ..data import Samples
 from ..losses import correlation
 from ..models import Neurons
 from ._sphere import onto_sphere, push, size
-from .base import AbstractFlow
 from .gates import Gates
 from .gradient import GradientFlow
+from .protocol import AbstractWrapper
 
 
-class CorrelationFlow(AbstractFlow):
+class CorrelationFlow(AbstractWrapper):
     r"""The flow up the neural correlation function $N(w) = \sum_i \bar y_i f_i(w)$, with $\bar y = -\partial \ell / \partial f$ at f = 0.
 
     On the sphere it is $\dot v = (I - v v^\top) \nabla N(v)$ for $v = w / |w|$, and ends at a KKT point, $\nabla N(v) = \lambda v$, where
@@ -48,7 +49,12 @@ class CorrelationFlow(AbstractFlow):
         plain = GradientFlow(model, loss_function, data, **options)
         targets = -jax.grad(plain.loss_of_outputs)(jnp.zeros_like(data.y))
         self.inner = GradientFlow(model, correlation, Samples(data.x, targets, data.name), **options)
-        self.sphere = sphere
+        self.sphere = check_flag("sphere", sphere)
+
+    @property
+    def wrapped(self) -> GradientFlow:
+        """The flow that this one is made of."""
+        return self.inner
 
     @property
     def convention(self) -> str:

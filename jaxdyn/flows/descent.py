@@ -9,12 +9,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt32
 
+from .._checks import check_count, check_flag, check_function, check_key, check_not_negative, explained, is_concrete
 from .._types import Params, as_leaf, as_strong
 from ._sampling import has_samples, has_teacher, loss_on_fresh, loss_on_some, some_of
-from .base import AbstractFlow
+from .linearised import LinearisedFlow
+from .protocol import AbstractWrapper, check_methods
 
 STREAM = 0x9E3779B9
 """Folded into a lane's key, so that its samples have nothing to do with its start."""
@@ -36,7 +37,7 @@ class DescentState(eqx.Module):
     optimiser: PyTree
 
 
-class StochasticDescent(AbstractFlow):
+class StochasticDescent(AbstractWrapper):
     r"""Gradient descent on what a flow descends: each step moves the parameters by an optax update and time by the learning rate.
 
     With plain SGD $\theta \leftarrow \theta - \eta\, s \odot g$, where g is the gradient of a batch, whose expectation is that of the
@@ -94,23 +95,24 @@ class StochasticDescent(AbstractFlow):
         Raises:
             ValueError: the flow has neither samples nor teacher, or a setting makes no sense for it.
         """
-        source = getattr(flow, "inner", flow)
+        check_methods(flow)
+        source = _source(flow)
         samples = source.data.num_samples if has_samples(source) else None
         if samples is None and not has_teacher(source):
             raise ValueError(f"{type(flow).__name__} has neither samples nor a teacher: give a GradientFlow or a PopulationFlow.")
-        if not callable(learning_rate):
-            learning_rate = as_leaf(learning_rate)
+        if callable(learning_rate):
+            check_function("learning_rate", learning_rate, ("step",))
+        else:
+            learning_rate = as_leaf(learning_rate, "the learning rate")
             if learning_rate.ndim > 0:
                 raise ValueError(f"the learning rate must be one number, not of shape {learning_rate.shape}: use time_scales of the flow.")
-            if not isinstance(learning_rate, Tracer) and not 0 < learning_rate < np.inf:
+            if is_concrete(learning_rate) and not 0 < learning_rate < np.inf:
                 raise ValueError(f"the learning rate must be positive and finite; {learning_rate} was given.")
         _check_optimiser(optimiser)
-        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
-            raise ValueError(f"batch={batch!r} must be a positive number of samples, or None for all of them.")
+        batch, replacement = None if batch is None else check_count("batch", batch), check_flag("replacement", replacement)
         if label_noise is not None:
-            label_noise = as_leaf(label_noise)
-            if not isinstance(label_noise, Tracer) and not (label_noise.ndim == 0 and label_noise >= 0):
-                raise ValueError(f"label_noise is a standard deviation, one number that is not negative; {label_noise} was given.")
+            label_noise = as_leaf(label_noise, "label_noise")
+            check_not_negative("label_noise", label_noise)
         if samples is None and batch is None and label_noise is not None:
             raise ValueError("the gradient of a population does not feel label_noise: give a batch.")
         if samples is not None and batch is not None:
@@ -122,7 +124,12 @@ class StochasticDescent(AbstractFlow):
                     "attribute separable = True, or take batch=None."
                 )
         self.flow, self.learning_rate, self.optimiser = flow, learning_rate, optimiser
-        self.label_noise, self.batch, self.replacement = label_noise, None if batch is None else int(batch), bool(replacement)
+        self.label_noise, self.batch, self.replacement = label_noise, batch, replacement
+
+    @property
+    def wrapped(self) -> Any:
+        """The flow that this one is made of."""
+        return self.flow
 
     def __getattr__(self, name: str) -> Any:
         """What the flow offers besides."""
@@ -158,7 +165,7 @@ class StochasticDescent(AbstractFlow):
         Returns:
             A pytree like `y`, zero where parameters are frozen.
         """
-        source = getattr(self.flow, "inner", self.flow)
+        source = _source(self.flow)
         if self.batch is None and self.label_noise is None:
             field = _without_time_scales(source).vector_field(jnp.zeros(()), y)
             return jax.tree.map(jnp.negative, field)
@@ -189,7 +196,7 @@ class StochasticDescent(AbstractFlow):
         Raises:
             ValueError: the optimiser draws random numbers of its own, which would be the same in all lanes, or needs more than a gradient.
         """
-        stream = jr.bits(jr.fold_in(key, STREAM), (2,), jnp.uint32)
+        stream = jr.bits(jr.fold_in(check_key(key), STREAM), (2,), jnp.uint32)
         optimiser = self.optimiser(self._rate(jnp.asarray(0), y))
         state = optimiser.init(y)
         if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
@@ -224,8 +231,18 @@ class StochasticDescent(AbstractFlow):
         return moved, DescentState(state.step + 1, state.stream, as_strong(optimiser))
 
     def _rate(self, step: Int[Array, ""], y: Params) -> Float[Array, ""]:
-        rate = self.learning_rate(step) if callable(self.learning_rate) else self.learning_rate
+        if not callable(self.learning_rate):
+            return jnp.asarray(self.learning_rate, jnp.result_type(*jax.tree.leaves(y)))
+        with explained("the schedule of the learning rate does not make a number of a step"):
+            rate = jnp.asarray(self.learning_rate(step))
+        if rate.shape != () or not jnp.issubdtype(rate.dtype, jnp.floating):
+            raise ValueError(f"the schedule of the learning rate must return one real number, not {rate.dtype} of shape {rate.shape}.")
         return jnp.asarray(rate, jnp.result_type(*jax.tree.leaves(y)))
+
+
+def _source(flow: Any) -> Any:
+    """The flow whose samples, or whose teacher, a step sees."""
+    return flow.wrapped if isinstance(flow, LinearisedFlow) else flow
 
 
 def _check_optimiser(optimiser: Any) -> None:
@@ -237,7 +254,7 @@ def _check_optimiser(optimiser: Any) -> None:
     try:
         made = optimiser(jnp.ones(()))
         said = f"made a {type(made).__name__}"
-    except Exception as error:  # whatever a user's function raises
+    except Exception as error:  # a user's function may raise anything
         made, said = None, f"raised {type(error).__name__}: {' '.join(str(error).split()):.100}"
     if not isinstance(made, optax.GradientTransformation):
         raise ValueError(f"the optimiser must make an optax transformation of a learning rate, as optax.sgd does, but {said}.")

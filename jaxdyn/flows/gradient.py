@@ -9,9 +9,12 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from .._types import Params, as_leaf
+from .._checks import check_flag, check_key, explained
+from .._types import Params
 from ..data import Samples, check_labels
+from ..data.base import check_samples
 from ..models import Neurons, trainable
+from ._arguments import check_initial, check_loss, check_model, check_outputs, names_of, penalty_of, scaled, scales_of
 from .base import AbstractFlow
 from .gates import Gates, gated_loss, has_loss_kinks
 
@@ -30,13 +33,14 @@ class GradientFlow(AbstractFlow):
         model: an object with `apply(params, x)` and, for seeds, `init(key)`; or just such a function `apply`.
         loss_function: `loss_function(f, y) -> scalar`, f and y of shape (sample,).
         data: the samples.
-        time_scales: s, a pytree prefix of the parameters (one number a leaf, say `{"a": 1.0, "b": 1.0, "c": 0.1}`); None is 1.
-        weight_decay: $\lambda$; None is none.
-        norm_barrier: $R$; None is none.
+        time_scales: s, a pytree prefix of the parameters (one number a leaf, say `{"a": 1.0, "b": 1.0, "c": 0.1}`), zero or positive:
+            a negative one would ascend the loss; None is 1.
+        weight_decay: $\lambda$, zero or positive: below zero the loss would have no minimum; None is none.
+        norm_barrier: $R$, zero or positive; None is none.
         frozen: names of parameters that do not move, as paths from the root (`"a"`, `"0.w"`); a whole subtree by its head.
         initial: `init(key)` for a model that is just a function.
         mixes_samples: whether an output depends on other samples than its own (batch normalisation); Jacobians then cost sample times the
-            work.
+            work. `solve`, `sweep` and the measures of the kernel refuse a network that mixes samples and does not say so.
 
     Reference:
         Simsek, Brea, et al. (MLPGradientFlow, 2023) for the barrier's purpose; theory of gradient flow in the papers of each lab.
@@ -67,6 +71,9 @@ class GradientFlow(AbstractFlow):
     ):
         """A flow of `model` under `loss_function` on `data`.
 
+        A `ValueError` is raised where the model is neither a function nor has `apply`, the loss cannot be called, data are no
+        samples, their targets are not -1 and +1 where the loss asks for such labels, or a penalty or a time scale is negative.
+
         Args:
             model: see the class.
             loss_function: see the class.
@@ -77,28 +84,17 @@ class GradientFlow(AbstractFlow):
             frozen: see the class.
             initial: see the class.
             mixes_samples: see the class.
-
-        Raises:
-            ValueError: the model is neither a function nor has `apply`, the loss cannot be called, data are no samples, or their targets
-                are not -1 and +1 where the loss asks for such labels.
         """
-        if not callable(model) and not callable(getattr(model, "apply", None)):
-            raise ValueError(
-                f"the model must be a function apply(params, x) or have a method of that name, but a {type(model).__name__} came."
-            )
-        if not callable(loss_function):
-            raise ValueError(f"the loss must be a function of (outputs, labels), such as jaxdyn.losses.square, not {loss_function!r}.")
-        if not (hasattr(data, "x") and hasattr(data, "y")):
-            raise ValueError("the data must have fields x and y: make them with jaxdyn.data.points(x, y).")
-        if isinstance(frozen, str):
-            frozen = (frozen,)
+        check_model(model)
+        check_loss(loss_function)
+        check_samples(data)
+        check_initial(initial)
         if getattr(loss_function, "signs", False):
             check_labels(data)
         self.model, self.loss_function, self.data = model, loss_function, data
-        self.time_scales = None if time_scales is None else jax.tree.map(as_leaf, time_scales)
-        self.weight_decay = None if weight_decay is None else as_leaf(weight_decay)
-        self.norm_barrier = None if norm_barrier is None else as_leaf(norm_barrier)
-        self.frozen, self.initial, self.mixes_samples = tuple(frozen), initial, mixes_samples
+        self.time_scales = scales_of(time_scales)
+        self.weight_decay, self.norm_barrier = penalty_of("weight_decay", weight_decay), penalty_of("norm_barrier", norm_barrier)
+        self.frozen, self.initial, self.mixes_samples = names_of(frozen), initial, check_flag("mixes_samples", mixes_samples)
 
     @property
     def convention(self) -> str:
@@ -120,7 +116,9 @@ class GradientFlow(AbstractFlow):
         init = self.initial or getattr(self.model, "init", None)
         if init is None:
             raise ValueError("this model has no init(key): give the flow one, GradientFlow(..., initial=lambda key: params).")
-        return init(key)
+        check_key(key)
+        with explained("the start init(key) fails"):
+            return init(key)
 
     def outputs(self, y: Params, gates: PyTree | None = None) -> Float[Array, "sample ..."]:
         """The network on the samples, with gates held fixed where they are given.
@@ -133,9 +131,10 @@ class GradientFlow(AbstractFlow):
             One output a sample.
 
         Raises:
-            ValueError: the model returns another shape than one number a sample.
+            ValueError: the model returns another shape than one number a sample, or no real floats.
         """
         f = self._apply(y, self.data.x) if gates is None else self._apply(y, self.data.x, gates)
+        check_outputs(f)
         if getattr(self.loss_function, "many_outputs", False):
             if jnp.ndim(f) != 2 or jnp.shape(f)[0] != self.data.num_samples:
                 raise ValueError(
@@ -327,9 +326,7 @@ class GradientFlow(AbstractFlow):
         return self._scaled(moving)
 
     def _scaled(self, velocity: Params) -> Params:
-        if self.time_scales is None:
-            return velocity
-        return jax.tree.map(lambda scale, v: jax.tree.map(lambda leaf: scale.astype(leaf.dtype) * leaf, v), self.time_scales, velocity)
+        return scaled(self.time_scales, velocity)
 
     def conserved(self, y: Params) -> Float[Array, " quantity"] | None:
         """What the exact flow keeps constant (balancedness); None where nothing is known to be.

@@ -7,13 +7,14 @@ from typing import Any
 import equinox as eqx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from .._checks import shown
 from .._types import Params
 from ..models import Taylor, trainable
-from .base import AbstractFlow
 from .gradient import GradientFlow
+from .protocol import AbstractWrapper
 
 
-class LinearisedFlow(AbstractFlow):
+class LinearisedFlow(AbstractWrapper):
     r"""The gradient flow of $f(\theta_0) + J(\theta_0)(\theta - \theta_0)$ in place of $f(\theta)$.
 
     With `point` the parameters are those of the network. Without it each seed is linearised around its own start: the
@@ -35,7 +36,12 @@ class LinearisedFlow(AbstractFlow):
         Args:
             flow: the network's flow.
             point: the parameters to linearise around; None for each start itself.
+
+        Raises:
+            ValueError: the flow is no `GradientFlow`.
         """
+        if not isinstance(flow, GradientFlow):
+            raise ValueError(f"a LinearisedFlow is that of a GradientFlow, not of {shown(flow)}.")
         scales, frozen, initial = flow.time_scales, flow.frozen, flow.initial
         if point is None:
             scales = None if scales is None else {"now": scales, "start": 0.0}
@@ -52,6 +58,11 @@ class LinearisedFlow(AbstractFlow):
             initial=initial,
             mixes_samples=flow.mixes_samples,
         )
+
+    @property
+    def wrapped(self) -> GradientFlow:
+        """The flow that this one is made of."""
+        return self.inner
 
     @property
     def convention(self) -> str:

@@ -6,13 +6,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..data import Samples
+from .._checks import plainly
+from ..data import Samples, check_labels
+from ..data.base import check_samples
+from ._arguments import check_loss
 from .base import AbstractFlow
 from .gates import Gates, gated_loss, has_loss_kinks
 
 Reduced = dict[str, Float[Array, " hidden"]]
 
 
+@plainly
 def reduce_univariate(params: dict[str, Array]) -> Reduced:
     r"""The reduced coordinates $(r, \theta, \delta)$ of a univariate two-layer ReLU network.
 
@@ -33,6 +37,7 @@ def reduce_univariate(params: dict[str, Array]) -> Reduced:
     return {"r": c * jnp.sqrt(squared), "theta": jnp.arctan2(b, a), "delta": c**2 - squared}
 
 
+@plainly
 def expand_reduced(params: Reduced) -> dict[str, Array]:
     r"""Parameters (a, b, c) with the given reduced coordinates, the inverse of `reduce_univariate`.
 
@@ -88,8 +93,12 @@ class ReducedFlow(AbstractFlow):
             data: see the class.
 
         Raises:
-            ValueError: the network is not univariate with bias and relu, or does not train all its layers.
+            ValueError: the network is not univariate with bias and relu, or does not train all its layers, or data or loss are none.
         """
+        check_samples(data)
+        check_loss(loss_function)
+        if getattr(loss_function, "signs", False):
+            check_labels(data)
         if data.x.shape[-1] != 1 or getattr(model, "dim", 1) != 1:
             raise ValueError("the reduced flow is for inputs of dimension 1: use GradientFlow in higher dimension.")
         if not getattr(model, "bias", False) or getattr(getattr(model, "activation", None), "name", "") != "relu":

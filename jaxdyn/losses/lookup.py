@@ -1,5 +1,6 @@
 """Losses by their names."""
 
+from .._checks import shown
 from .base import AbstractLoss
 from .classes import cross_entropy
 from .correlation import correlation
@@ -26,6 +27,6 @@ def loss(name: str | AbstractLoss) -> AbstractLoss:
     """
     if isinstance(name, AbstractLoss):
         return name
-    if name not in _LOSSES:
-        raise ValueError(f"There is no loss {name!r}; the known ones are {', '.join(_LOSSES)}.")
+    if not isinstance(name, str) or name not in _LOSSES:
+        raise ValueError(f"There is no loss {shown(name)}; the known ones are {', '.join(_LOSSES)}.")
     return _LOSSES[name]

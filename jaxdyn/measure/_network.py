@@ -8,39 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._types import Params, as_leaf
-from ..flows import ReducedFlow
-
-
-def innermost(flow: Any) -> Any:
-    """The flow that holds the model, under the flows that wrap it (as `inner` or `flow`).
-
-    Args:
-        flow: any flow.
-
-    Returns:
-        The first flow with a `model`, from the outside in; the innermost one if none has.
-    """
-    while not hasattr(flow, "model"):
-        wrapped = getattr(flow, "inner", getattr(flow, "flow", None))
-        if wrapped is None:
-            return flow
-        flow = wrapped
-    return flow
-
-
-def network_params(flow: Any, params: Params) -> Params:
-    """The network's params inside those of flows that wrap it in another state.
-
-    Args:
-        flow: any flow; one with a method `weights(state)` has its network's params, or the state of its own `inner`, from there.
-        params: its state.
-
-    Returns:
-        What the model is evaluated at, up to the reparametrisations of `ReducedFlow` and the like.
-    """
-    while callable(getattr(flow, "weights", None)):
-        params, flow = flow.weights(params), flow.inner
-    return params
+from ..flows import AbstractWrapper, ReducedFlow, innermost, network_params
 
 
 def dtype_of(params: Params) -> jnp.dtype:
@@ -64,7 +32,7 @@ def as_rows(x: ArrayLike) -> Float[Array, "sample dim"]:
     Returns:
         The inputs with two axes, if they had one or two.
     """
-    x = as_leaf(x)
+    x = as_leaf(x, "inputs")
     return x[:, None] if x.ndim == 1 else x
 
 
@@ -114,7 +82,9 @@ def which_train(flow: Any, params: Params) -> Params:
     Returns:
         A pytree of Python bools like `params`.
     """
-    own = getattr(flow, "trainable", None) or getattr(innermost(flow), "trainable", None)
+    while not callable(getattr(flow, "trainable", None)) and isinstance(flow, AbstractWrapper) and flow.weights(params) is params:
+        flow = flow.wrapped
+    own = getattr(flow, "trainable", None)
     return jax.tree.map(lambda _: True, params) if own is None else own(params)
 
 

@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from .._checks import plainly
 from .._repr import fields_html, text_of
 from .._types import Params
 from ..models import Neurons
+from ._checked import checked
 from ._direction import all_reach, signs_of
 from ._gates import neurons_of_model
 from ._network import innermost, network_params
@@ -28,6 +30,7 @@ def _neurons(flow: Any, params: Params) -> Neurons:
     return neurons
 
 
+@checked
 def alignment_sets(flow: Any, t: Float[Array, ""], params: Params, *, zero: float | Float[Array, ""] = 0.0) -> Int[Array, " hidden"]:
     """The cone that each neuron's inner vector z lies in, as a code.
 
@@ -57,6 +60,7 @@ def alignment_sets(flow: Any, t: Float[Array, ""], params: Params, *, zero: floa
     return jnp.where(~jnp.any(active, axis=0), DEAD, codes)
 
 
+@checked
 def aligned(flow: Any, t: Float[Array, ""], params: Params, *, zero: float | Float[Array, ""] = 0.0) -> Bool[Array, ""]:
     """Whether each neuron with a positive output weight is in S_+ or dead, and each with a negative one in S_- or dead.
 
@@ -94,6 +98,7 @@ class AlignedTimes(NamedTuple):
     _repr_html_ = fields_html
 
 
+@plainly
 def first_aligned_time(ts: ArrayLike, flags: ArrayLike) -> AlignedTimes:
     """Since when recorded flags hold; on the host.
 

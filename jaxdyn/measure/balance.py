@@ -5,11 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import explained
 from .._types import Params
 from ..flows import ReducedFlow
-from ._network import innermost
+from ._checked import checked
+from ._network import innermost, network_params
 
 
+@checked
 def conserved(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " quantity"]:
     """What the exact flow keeps constant, as the flow declares it.
 
@@ -25,7 +28,8 @@ def conserved(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " 
         ValueError: the flow declares none.
     """
     own = getattr(flow, "conserved", None)
-    quantities = None if own is None else own(params)
+    with explained("conserved(params) of the flow fails"):
+        quantities = None if own is None else own(params)
     if quantities is None:
         raise ValueError(
             f"this {type(flow).__name__} declares no conserved quantity (time scales, penalties and frozen parameters break them): "
@@ -34,6 +38,7 @@ def conserved(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " 
     return jnp.ravel(quantities)
 
 
+@checked
 def conserved_drift(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:
     """The largest absolute change of any conserved quantity since the start; 0 for an exact flow.
 
@@ -49,6 +54,7 @@ def conserved_drift(flow: Any, t: Float[Array, ""], params: Params, start: Param
     return jnp.max(jnp.abs(conserved(flow, t, params) - conserved(flow, t, start)))
 
 
+@checked
 def balancedness(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " hidden"]:
     """The model's balance, neuron by neuron, whether or not this flow conserves it: p |out|^2 - |in|^2.
 
@@ -71,7 +77,7 @@ def balancedness(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array,
     if isinstance(base, ReducedFlow):
         return params["delta"]
     own = getattr(getattr(base, "model", None), "conserved", None)
-    balance = None if own is None else own(params)
+    balance = None if own is None else own(network_params(flow, params))
     if balance is None:
         raise ValueError("the model declares no balance: it needs conserved(params), a homogeneous activation, and all its layers trained.")
     return jnp.ravel(balance)

@@ -5,8 +5,10 @@ from typing import Any
 from jaxtyping import Array, Float
 
 from .._types import Params
+from ._checked import checked
 
 
+@checked
 def log_time(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     """The logarithm of the original time.
 
@@ -26,6 +28,7 @@ def log_time(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]
     return flow.log_time(params)
 
 
+@checked
 def log_norm(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     """The logarithm of the norm of all parameters that move.
 

@@ -6,8 +6,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from .._checks import plainly
 from .._repr import fields_html, text_of
 from .._types import Params
+from ._checked import checked
 from ._gates import neurons_of_model
 from ._network import innermost, network_params
 from .rank import layers_of, matrices_of
@@ -30,6 +32,7 @@ class Clusters(NamedTuple):
     _repr_html_ = fields_html
 
 
+@checked
 def neuron_angles(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "hidden hidden"]:
     """The angles between the inner vectors of neurons, biases among their entries: the first layer's in deeper networks.
 
@@ -56,6 +59,7 @@ def _vectors(flow: Any, params: Params) -> Float[Array, "hidden input"]:
     return matrices_of(layers_of(flow, params))[0]
 
 
+@plainly
 def angles_between(vectors: Float[Array, "vector dim"]) -> Float[Array, "vector vector"]:
     """The angles between vectors of any length.
 
@@ -78,6 +82,7 @@ def angles_between(vectors: Float[Array, "vector dim"]) -> Float[Array, "vector 
     return jax.lax.map(row, unit)
 
 
+@plainly
 def clusters(
     directions: Float[Array, "vector dim"], angle: float | Float[Array, ""], *, weights: Float[Array, " vector"] | None = None
 ) -> Clusters:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._checks import check_count, check_not_negative
 from .._repr import fields_html, text_of
 from .._types import Params
+from ._checked import checked
 from ._direction import Direction, check_homogeneous, direction_of
 from ._gates import SLOTS, free_gates, neurons_of_model
 from ._stationary import gates_by_gauss_newton, gates_by_neuron
@@ -44,6 +46,7 @@ def _function(direction: Direction) -> Callable[..., Float[Array, ""]]:
     return lambda flat, gates=None: jnp.vdot(towards, direction.outputs(flat, gates))
 
 
+@checked
 def correlation(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     r"""The neural correlation function $N(w) = \sum_i \bar y_i f_i(w)$ at the unit direction.
 
@@ -64,6 +67,7 @@ def correlation(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, 
     return _function(direction)(direction.flat)
 
 
+@checked
 def correlation_cosine(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     """The cosine of the angle between the params and the gradient of N there, JAX's gradient at kinks: 1 at smooth KKT points with N > 0.
 
@@ -85,6 +89,7 @@ def correlation_cosine(flow: Any, t: Float[Array, ""], params: Params) -> Float[
     return direction.flat @ gradient / jnp.linalg.norm(gradient)
 
 
+@checked
 def correlation_kkt(flow: Any, params: Params, zero: float = 1e-6, *, slots: int = SLOTS) -> CorrelationKKT:
     r"""How far the direction of the params is from a KKT point of max N on the sphere, $\nabla N(w) = \lambda w$.
 
@@ -105,6 +110,8 @@ def correlation_kkt(flow: Any, params: Params, zero: float = 1e-6, *, slots: int
     Reference:
         Kumar & Haupt (2024), arXiv:2402.09226 and 2403.08121, KKT conditions of the constrained NCF; Clarke (1983), theorem 2.5.1.
     """
+    check_not_negative("zero", zero)
+    check_count("slots", slots)
     direction = direction_of(flow, params)
     check_homogeneous(direction)
     base, w = direction.base, direction.flat
@@ -122,6 +129,7 @@ def correlation_kkt(flow: Any, params: Params, zero: float = 1e-6, *, slots: int
     return _assess(w, gradient(w, gates), gates, number)
 
 
+@checked
 def correlation_kkt_residual(flow: Any, t: Float[Array, ""], params: Params, *, zero: float = 1e-6) -> Float[Array, ""]:
     """The residual of `correlation_kkt`, as an observable.
 

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float, Int
 
 from .._repr import fields_html, text_of
 from .._types import Params
+from ._checked import checked
 from .hessian import hessian_spectrum
 
 
@@ -30,6 +31,7 @@ class CriticalPoint(NamedTuple):
     _repr_html_ = fields_html
 
 
+@checked
 def critical_point(flow: Any, t: Float[Array, ""], params: Params, tolerance: float | Array | None = None) -> CriticalPoint:
     """The index of a critical point and the dimension of its manifold, by the eigenvalues of the Hessian.
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from .._checks import plainly
 from .._repr import fields_html, text_of
 
 
@@ -23,6 +24,7 @@ class SecondDerivativeResidual(NamedTuple):
     _repr_html_ = fields_html
 
 
+@plainly
 def second_derivative_residual(knots: ArrayLike, weight_change: ArrayLike, x: ArrayLike) -> SecondDerivativeResidual:
     r"""How far the second derivative that training added is from continuous and piecewise linear with breaks at the samples.
 

@@ -7,12 +7,16 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Float
 
+from .._checks import plainly
 from .._repr import Readable
 from .._types import Params
 from ..data import Samples
+from ..data.base import check_samples
+from ._checked import checked
 from ._network import as_rows, dtype_of, innermost, network_at
 
 
+@checked
 def loss(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     """The flow's loss, penalties included, in the loss's own convention.
 
@@ -27,6 +31,7 @@ def loss(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     return jnp.asarray(flow.loss(params), dtype_of(params))
 
 
+@checked
 def outputs(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "sample ..."]:
     """The network's outputs on the flow's samples.
 
@@ -46,6 +51,7 @@ def outputs(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "sam
     return jnp.asarray(flow.outputs(params), dtype_of(params))
 
 
+@checked
 def gradient_norm(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     """The Euclidean norm of dy/dt, the number that `jaxdyn.solve.GradientNormBelow` looks at.
 
@@ -74,14 +80,10 @@ class HeldOutLoss(Readable, eqx.Module):
     samples: Samples
 
     def __check_init__(self):
-        """Refuse what is no data set.
+        """Refuse what is no data set."""
+        check_samples(self.samples)
 
-        Raises:
-            ValueError: the samples have no x and y.
-        """
-        if not (hasattr(self.samples, "x") and hasattr(self.samples, "y")):
-            raise ValueError("held_out_loss takes samples with fields x and y: make them with jaxdyn.data.points(x, y).")
-
+    @checked
     def __call__(self, flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
         """The loss on the held-out samples.
 
@@ -103,6 +105,7 @@ class HeldOutLoss(Readable, eqx.Module):
         return loss_function(f, self.samples.y.astype(f.dtype))
 
 
+@plainly
 def held_out_loss(samples: Samples) -> HeldOutLoss:
     """An observable: the test loss.
 
@@ -133,6 +136,7 @@ class FunctionOn(Readable, eqx.Module):
         if self.grid.ndim != 2 or self.grid.size == 0:
             raise ValueError(f"function_on takes points of shape (point,) or (point, dim), but the grid has shape {self.grid.shape}.")
 
+    @checked
     def __call__(self, flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "point ..."]:
         """The function on the grid.
 
@@ -147,6 +151,7 @@ class FunctionOn(Readable, eqx.Module):
         return network_at(flow, params, self.grid)
 
 
+@plainly
 def function_on(grid: ArrayLike) -> FunctionOn:
     """An observable: the network's function on a grid.
 

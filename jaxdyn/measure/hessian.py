@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_count, check_key
 from .._repr import fields_html, text_of
 from .._types import Params
 from ..solve import dense_hessian
+from ._checked import checked
 from ._lanczos import gradient_of_trained, lanczos
 
 
+@checked
 def hessian(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "param param"]:
     """The second derivatives of the flow's loss by the leaves that move, time scales left out.
 
@@ -30,6 +33,7 @@ def hessian(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "par
     return dense_hessian(gradient, flat)
 
 
+@checked
 def hessian_spectrum(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " mode"]:
     """The eigenvalues of `hessian`, by dense decomposition.
 
@@ -64,6 +68,7 @@ class HessianEnds(NamedTuple):
     _repr_html_ = fields_html
 
 
+@checked
 def hessian_ends(flow: Any, params: Params, *, key: PRNGKeyArray, num_steps: int = 80) -> HessianEnds:
     """The extreme eigenvalues of a large Hessian, by the method of Lanczos from a random start.
 
@@ -79,6 +84,8 @@ def hessian_ends(flow: Any, params: Params, *, key: PRNGKeyArray, num_steps: int
     Reference:
         Golub & Van Loan (2013), Matrix Computations, theorem 10.1.4 for the convergence, section 10.1.4 for the error.
     """
+    check_key(key)
+    num_steps = check_count("num_steps", num_steps)
     gradient, flat = gradient_of_trained(flow, params)
     product = jax.linearize(gradient, flat)[1]
     found = lanczos(product, jr.normal(key, flat.shape, flat.dtype), min(num_steps, flat.size))
@@ -117,6 +124,7 @@ class SpectralDensity(NamedTuple):
         return (self.nodes.reshape(1, -1) < x[:, None]) @ self.weights.ravel() / self.nodes.shape[0]
 
 
+@checked
 def hessian_density(flow: Any, params: Params, *, key: PRNGKeyArray, num_probes: int = 8, num_steps: int = 80) -> SpectralDensity:
     r"""The density of the Hessian's eigenvalues by stochastic Lanczos quadrature.
 
@@ -137,6 +145,8 @@ def hessian_density(flow: Any, params: Params, *, key: PRNGKeyArray, num_probes:
         Ubaru, Chen & Saad (2017), SIAM J. Matrix Anal. Appl. 38, 1075, algorithm 1; Ghorbani, Krishnan & Xiao (2019), arXiv 1901.10159,
         section 2.
     """
+    check_key(key)
+    num_probes, num_steps = check_count("num_probes", num_probes), check_count("num_steps", num_steps)
     gradient, flat = gradient_of_trained(flow, params)
     product = jax.linearize(gradient, flat)[1]
     starts = jr.normal(key, (num_probes, flat.size), flat.dtype)

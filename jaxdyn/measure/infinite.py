@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import check_count, check_flag, check_not_negative, plainly
 from .._repr import fields_html, text_of
 
 
@@ -23,6 +24,7 @@ class InfiniteKernels(NamedTuple):
     _repr_html_ = fields_html
 
 
+@plainly
 def infinite_kernels(
     x: Float[Array, "sample dim"],
     other: Float[Array, "other dim"] | None = None,
@@ -61,11 +63,14 @@ def infinite_kernels(
     """
     if activation not in ("relu", "erf"):
         raise ValueError(f"activation={activation!r} has no closed form here: take 'relu' or 'erf'.")
-    if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
-        raise ValueError(f"depth={depth!r} must be a whole number of hidden layers, at least 1.")
+    depth = check_count("depth", depth)
     biases = bias_variance if isinstance(bias_variance, tuple) else (bias_variance,) * (depth + 1)
     if len(biases) != depth + 1:
         raise ValueError(f"bias_variance has {len(biases)} numbers, but {depth} hidden layers and the output need {depth + 1}.")
+    check_not_negative("weight_variance", weight_variance)
+    for bias in biases:
+        check_not_negative("bias_variance", bias)
+    normalise_inputs = check_flag("normalise_inputs", normalise_inputs)
     other = x if other is None else other
     unit = weight_variance / x.shape[1] if normalise_inputs else weight_variance
     rows, columns = (unit * jnp.sum(part**2, axis=1) + biases[0] for part in (x, other))

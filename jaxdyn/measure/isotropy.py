@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from .._checks import check_not_negative, plainly
 from .._repr import fields_html, text_of
 from .matching import match_neurons
 
@@ -31,6 +32,7 @@ class Isotropy(NamedTuple):
     _repr_html_ = fields_html
 
 
+@plainly
 def isotropy(student: Any, teacher: Any = None, *, tolerance: float = 1e-6) -> Isotropy:
     r"""The isotropy of a student among as many teachers: the simultaneous permutations of rows and columns that fix its matrix.
 
@@ -55,6 +57,7 @@ def isotropy(student: Any, teacher: Any = None, *, tolerance: float = 1e-6) -> I
     Reference:
         Arjevani & Field (2019), arXiv 1912.11939, on isotropy types of spurious minima.
     """
+    check_not_negative("tolerance", tolerance)
     W = np.asarray(student["a"] if isinstance(student, dict) else student, float)
     V = np.eye(W.shape[1]) if teacher is None else np.asarray(teacher["a"] if isinstance(teacher, dict) else teacher, float)
     if len(W) != len(V):
@@ -87,6 +90,7 @@ def _blocks(M: np.ndarray, least: float) -> list[list[int]]:
     return sorted(blocks, key=lambda block: -len(block))
 
 
+@plainly
 def distinct_values(values: ArrayLike, *, tolerance: float) -> Float[np.ndarray, " value"]:
     """The means of clusters of numbers, neighbours within a cluster being no further apart than the tolerance.
 
@@ -96,6 +100,12 @@ def distinct_values(values: ArrayLike, *, tolerance: float) -> Float[np.ndarray,
 
     Returns:
         One mean a cluster, ascending.
+
+    Raises:
+        ValueError: a value is not finite.
     """
+    check_not_negative("tolerance", tolerance)
     ordered = np.sort(np.ravel(np.asarray(values, float)))
+    if not np.isfinite(ordered).all():
+        raise ValueError("the values must be finite numbers: leave out what diverged.")
     return np.asarray([part.mean() for part in np.split(ordered, np.flatnonzero(np.diff(ordered) > tolerance) + 1)])

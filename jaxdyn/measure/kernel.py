@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._checks import check_flag, check_number
 from .._types import Params
-from ..flows import GradientFlow, ReducedFlow, expand_reduced
+from ..flows import GradientFlow, ReducedFlow, check_independent, expand_reduced
+from ._checked import checked
 from ._gram import gram
 from ._jacobian import rows_of
 from ._network import as_rows, dtype_of, innermost, relative, which_train
@@ -31,6 +33,7 @@ class KernelOptions(TypedDict, total=False):
     mixes_samples: bool | None
 
 
+@checked
 def ntk(
     flow: Any,
     t: Float[Array, ""],
@@ -77,8 +80,9 @@ def ntk(
     """
     if outputs not in ("trace", "full"):
         raise ValueError(f"outputs={outputs!r} must be 'trace', the sum over a sample's outputs, or 'full'.")
-    if isinstance(memory, bool) or not isinstance(memory, int | float) or not memory > 0:
-        raise ValueError(f"memory={memory!r} must be a positive number of bytes; leave it out for a default.")
+    check_number("memory", memory, "a positive number of bytes, or left out", lambda memory: memory > 0)
+    if mixes_samples is not None:
+        check_flag("mixes_samples", mixes_samples)
     base = innermost(flow)
     if isinstance(base, ReducedFlow):
         flow = base = GradientFlow(base.model, base.loss_function, base.data)
@@ -87,13 +91,15 @@ def ntk(
     moving, still = eqx.partition(params, trains)
     dtype = dtype_of(params)
     mixes = getattr(base, "mixes_samples", False) if mixes_samples is None else mixes_samples
+    if isinstance(base, GradientFlow) and not mixes:
+        check_independent(flow, params)
     left = rows_of(flow, moving, still, None if x is None else as_rows(x), mixes)
     right = None if other is None else rows_of(flow, moving, still, as_rows(other), mixes)
     shapes = left.shape, (left if right is None else right).shape
     row_bytes = sum(leaf.size for leaf in jax.tree.leaves(moving)) * dtype.itemsize
     if row_bytes == 0:
         return jnp.zeros((shapes[0][0], shapes[1][0]) if outputs == "trace" else (*shapes[0], *shapes[1]), dtype)
-    scales = _time_scales(base, params, trains)
+    scales = _time_scales(flow, params, trains)
     chunk = max(1, int(memory // ((2 if scales is None else 3) * row_bytes)))  # the rows on the left with and without scales
     if outputs == "full" or left.num_outputs == 1:
         kernel = gram(left, right, scales, chunk, dtype)
@@ -106,13 +112,16 @@ def ntk(
     return jax.lax.scan(add, jnp.zeros((shapes[0][0], shapes[1][0]), dtype), jnp.arange(left.num_outputs))[0]
 
 
-def _time_scales(base: Any, params: Params, trains: Params) -> list[Array] | None:
-    scales = getattr(base, "time_scales", None)
-    if scales is None:
+def _time_scales(flow: Any, params: Params, trains: Params) -> list[Array] | None:
+    """What multiplies minus the gradient, as the flow says by `mobility`; None for 1."""
+    base = innermost(flow)
+    own = getattr(flow, "mobility", None)
+    if not callable(own) or (isinstance(base, GradientFlow) and base.time_scales is None):
         return None
-    return jax.tree.leaves(eqx.filter(jax.tree.map(lambda scale, part: jax.tree.map(lambda _: scale, part), scales, params), trains))
+    return jax.tree.leaves(eqx.filter(own(params), trains))
 
 
+@checked
 def ntk_change(flow: Any, t: Float[Array, ""], params: Params, start: Params, **options: Unpack[KernelOptions]) -> Float[Array, ""]:
     r"""How far the neural tangent kernel has moved, $\|K - K_0\|_F / \|K_0\|_F$.
 

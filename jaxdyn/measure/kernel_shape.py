@@ -8,10 +8,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Params
-from ._network import innermost, relative
+from ..flows import check_independent
+from ._checked import checked
+from ._network import innermost, network_params, relative
 from .kernel import KernelOptions, ntk
 
 
+@checked
 def ntk_spectrum(flow: Any, t: Float[Array, ""], params: Params, **options: Unpack[KernelOptions]) -> Float[Array, " mode"]:
     """The eigenvalues of the neural tangent kernel: of the full one, the rates at which a square loss's residuals decay if it is constant.
 
@@ -32,6 +35,7 @@ def ntk_spectrum(flow: Any, t: Float[Array, ""], params: Params, **options: Unpa
 ntk_spectrum.dims = "mode"
 
 
+@checked
 def ntk_condition(flow: Any, t: Float[Array, ""], params: Params, **options: Unpack[KernelOptions]) -> Float[Array, ""]:
     """The largest eigenvalue of the neural tangent kernel over the smallest.
 
@@ -49,6 +53,7 @@ def ntk_condition(flow: Any, t: Float[Array, ""], params: Params, **options: Unp
     return jnp.where(values[-1] > least, values[0] / jnp.where(values[-1] > least, values[-1], 1.0), jnp.inf)
 
 
+@checked
 def ntk_alignment(flow: Any, t: Float[Array, ""], params: Params, **options: Unpack[KernelOptions]) -> Float[Array, ""]:
     r"""How much of the kernel lies along the labels, $\langle K, Y Y^T \rangle / (\|K\|_F \|Y Y^T\|_F)$.
 
@@ -77,13 +82,14 @@ def ntk_alignment(flow: Any, t: Float[Array, ""], params: Params, **options: Unp
     kernel = ntk(flow, t, params, **options)
     y = data.y.astype(kernel.dtype)
     if getattr(getattr(base, "loss_function", None), "many_outputs", False):
-        y = jax.nn.one_hot(data.y.astype(int), jax.eval_shape(base.outputs, params).shape[1], dtype=kernel.dtype)
+        y = jax.nn.one_hot(data.y.astype(int), jax.eval_shape(base.outputs, network_params(flow, params)).shape[1], dtype=kernel.dtype)
     rows = math.isqrt(kernel.size)
     kernel, y = kernel.reshape(rows, rows), y.reshape(rows, -1)
     size = jnp.linalg.norm(kernel) * jnp.linalg.norm(y.T @ y)
     return jnp.where(size > 0, jnp.sum(y * (kernel @ y)) / jnp.where(size > 0, size, 1.0), 0.0)
 
 
+@checked
 def ntk_angle(flow: Any, t: Float[Array, ""], params: Params, start: Params, **options: Unpack[KernelOptions]) -> Float[Array, ""]:
     r"""The angle between the kernel and that of the start, $\arccos(\langle K, K_0 \rangle / (\|K\|_F \|K_0\|_F))$; scale does not enter.
 
@@ -105,6 +111,7 @@ def ntk_angle(flow: Any, t: Float[Array, ""], params: Params, start: Params, **o
     return 2 * jnp.arctan2(jnp.linalg.norm(now - first), jnp.linalg.norm(now + first))
 
 
+@checked
 def ntk_velocity(flow: Any, t: Float[Array, ""], params: Params, **options: Unpack[KernelOptions]) -> Float[Array, ""]:
     r"""How fast the kernel changes along the flow, $\|\dot K\|_F / \|K\|_F$.
 
@@ -120,5 +127,7 @@ def ntk_velocity(flow: Any, t: Float[Array, ""], params: Params, **options: Unpa
     Reference:
         Huang & Yau (2020), Dynamics of deep neural networks and neural tangent hierarchy, arXiv 1909.08156, eq. 1.8.
     """
+    if not options.get("mixes_samples"):
+        check_independent(flow, params)
     kernel, change = jax.jvp(lambda at: jnp.ravel(ntk(flow, t, at, **options)), (params,), (flow.vector_field(t, params, None),))
     return relative(jnp.linalg.norm(change), jnp.linalg.norm(kernel))

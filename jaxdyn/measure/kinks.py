@@ -8,8 +8,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Params
 from ..solve import NeuronKinks, neurons_of
+from ._checked import checked
 
 
+@checked
 def sliding_gates(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "sample hidden"]:
     """Filippov's gate of each pair of a sample and a neuron that slides on its surface; NaN where none does.
 
@@ -44,6 +46,7 @@ def sliding_gates(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array
     return gates
 
 
+@checked
 def slides(flow: Any, t: Float[Array, ""], params: Params) -> Bool[Array, " hidden"]:
     """Which neurons slide on the surface of some sample.
 
@@ -58,6 +61,7 @@ def slides(flow: Any, t: Float[Array, ""], params: Params) -> Bool[Array, " hidd
     return jnp.any(jnp.isfinite(sliding_gates(flow, t, params)), axis=0)
 
 
+@checked
 def sliding_weight(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     r"""The share of $\sum_i |c_i| |w_i|$, $w_i$ with the bias in it, in neurons that slide.
 
@@ -69,11 +73,13 @@ def sliding_weight(flow: Any, t: Float[Array, ""], params: Params) -> Float[Arra
     Returns:
         A number in [0, 1]; NaN if all weights are 0.
     """
+    sliding = slides(flow, t, params)
     neurons = flow.neurons(params)
     weight = jnp.abs(neurons.outer) * jnp.linalg.norm(neurons.inner, axis=0)
-    return jnp.sum(jnp.where(slides(flow, t, params), weight, 0.0)) / jnp.sum(weight)
+    return jnp.sum(jnp.where(sliding, weight, 0.0)) / jnp.sum(weight)
 
 
+@checked
 def pattern_changes(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Int[Array, " hidden"]:
     """For each neuron the number of samples at which its gate differs from that at the start.
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.optimize import nnls
 
+from .._checks import plainly
 from .._repr import fields_html, text_of
 
 SEPARATED = 1e-8
@@ -47,6 +48,7 @@ class ClassMargins(NamedTuple):
     _repr_html_ = fields_html
 
 
+@plainly
 def max_margin(x: ArrayLike) -> MaxMargin:
     r"""The unit vector $u$ of largest $\min_i u \cdot x_i$.
 
@@ -87,6 +89,7 @@ def _nearest(x: np.ndarray) -> np.ndarray:
     return duals / duals.sum()
 
 
+@plainly
 def class_margins(samples: Any) -> ClassMargins:
     r"""The linear max margins of each class, and the margin they give a two-layer ReLU network.
 

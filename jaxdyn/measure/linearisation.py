@@ -8,9 +8,11 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._types import Params
 from ..flows import LinearisedFlow, LinearisedSolution
+from ._checked import checked
 from ._network import as_rows, innermost, network_at, norm_of_trained, relative
 
 
+@checked
 def function_distance_to_linearisation(
     flow: Any, t: Float[Array, ""], params: Params, start: Params, *, x: Float[ArrayLike, "point dim"] | None = None
 ) -> Float[Array, ""]:
@@ -44,6 +46,7 @@ def function_distance_to_linearisation(
     return relative(jnp.linalg.norm(function(params) - first - moved), jnp.linalg.norm(moved))
 
 
+@checked
 def parameter_distance_to_linearisation(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:
     r"""The distance of the parameters from the linearised flow's at the same time, $\|\theta - \bar\theta\| / \|\bar\theta - \theta_0\|$.
 

@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._checks import check_count, check_not_negative
 from .._repr import fields_html, text_of
 from .._types import Params
+from ..flows import check_independent
+from ._checked import checked
 from ._direction import Direction, check_homogeneous, direction_of, jacobian_of, signs_of
 from ._gates import SLOTS, FreeGates, free_gates, neurons_of_model
 from ._quadratic import constrained_least_squares
@@ -40,6 +43,7 @@ class MarginKKT(NamedTuple):
     _repr_html_ = fields_html
 
 
+@checked
 def normalised_margin(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     """The smallest y_i f_i at the unit direction of the params.
 
@@ -64,6 +68,7 @@ def _margins(flow: Any, direction: Direction) -> Float[Array, " sample"]:
     return signs_of(flow).astype(direction.flat.dtype) * direction.outputs(direction.flat)
 
 
+@checked
 def margin_kkt(
     flow: Any, params: Params, zero: float = 1e-6, *, duals: Float[Array, " sample"] | None = None, slots: int = SLOTS
 ) -> MarginKKT:
@@ -93,10 +98,13 @@ def margin_kkt(
     Reference:
         Lyu & Li (2019), arXiv:1906.05890, section 4 and its appendix on approximate KKT points; Dutta et al. (2013).
     """
+    check_not_negative("zero", zero)
+    check_count("slots", slots)
     signs = signs_of(flow)
     if duals is not None and jnp.shape(duals) != signs.shape:
         raise ValueError(f"duals must hold one number a sample, shape {signs.shape}, not {jnp.shape(duals)}.")
     direction = direction_of(flow, params)
+    check_independent(flow, params)
     check_homogeneous(direction)
     w, base = direction.flat, direction.base
     signs = signs.astype(w.dtype)

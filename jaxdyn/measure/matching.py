@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
+from .._checks import plainly
 from .._repr import fields_html, text_of
 from .._types import Params
 
@@ -48,6 +49,7 @@ def _neurons(params: Any) -> tuple[np.ndarray, np.ndarray]:
     return inner, np.asarray(parts["c"], float) if "c" in parts else np.ones(len(inner))
 
 
+@plainly
 def match_neurons(student: Params, teacher: Params, *, by: str = "cosine") -> NeuronMatch:
     """Pairs each teacher with a student so that the pairs together are the closest.
 

@@ -1,5 +1,6 @@
 """Whether the gradient points towards a known solution: one-point convexity."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -7,8 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import check_flag, plainly
 from .._repr import Readable
 from .._types import Params
+from ._checked import checked
 from ._network import dtype_of
 
 
@@ -28,8 +31,9 @@ class OnePointConvexity(Readable, eqx.Module):
     """
 
     target: Params
-    relative: bool = eqx.field(static=True, default=False)
+    relative: bool = eqx.field(static=True, converter=partial(check_flag, "relative"), default=False)
 
+    @checked
     def __call__(self, flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
         """The inner product, or the ratio.
 
@@ -59,6 +63,7 @@ class OnePointConvexity(Readable, eqx.Module):
         return jnp.asarray(inner / jnp.where(square == 0, 1.0, square), dtype)
 
 
+@plainly
 def one_point_convexity(target: Params, *, relative: bool = False) -> OnePointConvexity:
     r"""An observable: $\langle -\nabla L, \theta^* - \theta \rangle$, or its ratio to $|\theta - \theta^*|^2$.
 

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Params
+from ._checked import checked
 from ._network import norm_of_trained, relative
 
 
+@checked
 def parameter_norm(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
     """The Euclidean norm of the parameters that train.
 
@@ -24,6 +26,7 @@ def parameter_norm(flow: Any, t: Float[Array, ""], params: Params) -> Float[Arra
     return norm_of_trained(flow, params)
 
 
+@checked
 def parameter_distance(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:
     r"""The distance from the start, relative to the start's norm: $\|\theta - \theta_0\| / \|\theta_0\|$.
 

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .._types import Params
 from ..solve.decompositions import singular_values as values_of
+from ._checked import checked
 from ._network import network_params
 
 
@@ -57,6 +58,7 @@ def _each(flow: Any, params: Params, measure: Callable[[Array], Array]) -> Array
     return found[0] if isinstance(layers, dict) else jnp.stack(found)
 
 
+@checked
 def singular_values(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " value"] | Float[Array, "layer value"]:
     """The singular values of the weights, the largest first, over the network's norm.
 
@@ -80,6 +82,7 @@ def singular_values(flow: Any, t: Float[Array, ""], params: Params) -> Float[Arr
     return padded[0] if isinstance(layers, dict) else jnp.stack(padded)
 
 
+@checked
 def stable_rank(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""] | Float[Array, " layer"]:
     r"""The stable rank $\|W\|_F^2 / \|W\|_2^2$ of the weights, between 1 and the rank.
 
@@ -100,6 +103,7 @@ def stable_rank(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, 
     return _each(flow, params, lambda values: jnp.sum((values / values[0]) ** 2))
 
 
+@checked
 def rank_one_share(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""] | Float[Array, " layer"]:
     r"""The share $\|W\|_2^2 / \|W\|_F^2$ that the best approximation of rank one has of the weights, the stable rank's inverse.
 
@@ -117,6 +121,7 @@ def rank_one_share(flow: Any, t: Float[Array, ""], params: Params) -> Float[Arra
     return _each(flow, params, lambda values: 1 / jnp.sum((values / values[0]) ** 2))
 
 
+@checked
 def effective_rank(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""] | Float[Array, " layer"]:
     r"""The effective rank $\exp(-\sum_k p_k \ln p_k)$, $p_k$ the singular values over their sum: between 1 and the rank.
 
@@ -139,6 +144,7 @@ def effective_rank(flow: Any, t: Float[Array, ""], params: Params) -> Float[Arra
     return _each(flow, params, of)
 
 
+@checked
 def layer_shares(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " layer"]:
     """The share of each layer in the squared norm of all weights, biases with their layer's.
 

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._checks import check_count, plainly
 from .._repr import Readable
 from .._types import Params, as_leaf
 from ..data import Samples
+from ._checked import checked
 from ._network import network_at
 from .splines import natural_cubic_spline, sorted_points
 
@@ -38,6 +40,7 @@ class SplineDistance(Readable, eqx.Module):
                 f"grid and values must have the shapes (point, 1) and (point,), not {self.grid.shape} and {self.values.shape}."
             )
 
+    @checked
     def __call__(self, flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, ""]:
         """The distance.
 
@@ -59,11 +62,10 @@ class SplineDistance(Readable, eqx.Module):
 
 
 def _grid(x: ArrayLike, points: int) -> np.ndarray:
-    if points < 2:
-        raise ValueError(f"points={points} is too few: the grid needs 2 or more.")
-    return np.linspace(np.min(x), np.max(x), points)
+    return np.linspace(np.min(x), np.max(x), check_count("points", points, 2))
 
 
+@plainly
 def linear_spline_distance(samples: Samples, *, points: int = 200) -> SplineDistance:
     """An observable: the root mean square distance to the linear interpolant of the data, where the adaptive regime ends.
 
@@ -82,6 +84,7 @@ def linear_spline_distance(samples: Samples, *, points: int = 200) -> SplineDist
     return SplineDistance(grid[:, None], np.interp(grid, x, y))
 
 
+@plainly
 def cubic_spline_distance(samples: Samples, *, points: int = 200) -> SplineDistance:
     """An observable: the root mean square distance to the natural cubic spline of the data, the kernel regime's kin.
 

@@ -5,6 +5,8 @@ import scipy.linalg
 from jaxtyping import ArrayLike, Float
 from scipy.interpolate import CubicSpline, PPoly
 
+from .._checks import plainly
+
 
 def sorted_points(x: ArrayLike, y: ArrayLike) -> tuple[Float[np.ndarray, " sample"], Float[np.ndarray, " sample"]]:
     """Points in the order of x, checked to be interpolable.
@@ -44,6 +46,7 @@ def _with_straight_ends(spline: PPoly, left: tuple[float, float], right: tuple[f
     return PPoly(coefficients, np.concatenate([[first - 1.0], spline.x, [last + 1.0]]))
 
 
+@plainly
 def natural_cubic_spline(x: ArrayLike, y: ArrayLike) -> PPoly:
     """The natural cubic spline through points: the interpolant of least integral of f''^2; straight beyond them.
 
@@ -62,6 +65,7 @@ def natural_cubic_spline(x: ArrayLike, y: ArrayLike) -> PPoly:
     return _with_straight_ends(spline, (y[0], float(spline(x[0], 1))), (y[-1], float(spline(x[-1], 1))))
 
 
+@plainly
 def clamped_cubic_spline(x: ArrayLike, y: ArrayLike, low: float) -> PPoly:
     r"""The cubic spline with $f(A) = f'(A) = 0$ at $A$ = `low` and $f'' = 0$ at the last sample; zero below A, straight beyond the samples.
 

@@ -57,7 +57,7 @@ class Activation(Readable, eqx.Module):
             ValueError: if the name is unknown.
         """
         self.name = name
-        if name in _SMOOTH:
+        if isinstance(name, str) and name in _SMOOTH:
             self.negative_slope, self.degree = None, _SMOOTH[name][1]
             return
         match = _RECTIFIER.fullmatch(name) if isinstance(name, str) else None

@@ -9,6 +9,9 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from .._checks import check_count
+from .._types import as_leaf
+
 _MOST_PASSES = 10_000
 """Equal widths take about 80 passes at 5 layers, 320 at 10 and 1200 at 20: never this many below 50 layers."""
 
@@ -31,8 +34,14 @@ def balanced_split(
 
     Returns:
         |c| and |w|, each of the product's shape.
+
+    Raises:
+        ValueError: a number is not real, delta does not fit the product, or the degree is no positive integer.
     """
-    product, delta = jnp.asarray(product), jnp.asarray(delta)
+    check_count("degree", degree)
+    product, delta = as_leaf(product, "product"), as_leaf(delta, "delta")
+    if delta.shape not in ((), product.shape):
+        raise ValueError(f"delta must be one number or of the product's shape {product.shape}, not {delta.shape}.")
     delta = jnp.broadcast_to(delta, product.shape).astype(product.dtype)
     twice = 2 * math.sqrt(degree) * jnp.abs(product)
     outer_is_larger = delta >= 0
@@ -65,6 +74,9 @@ def balanced_layers(params: list[dict[str, Array]], degree: int = 1) -> list[dic
     Raises:
         ValueError: if all weights that enter, or all that leave, a neuron are zero.
     """
+    check_count("degree", degree)
+    if not (isinstance(params, list | tuple) and params and all(isinstance(layer, dict) and "w" in layer for layer in params)):
+        raise ValueError('params must be those of an MLP, a list of one dictionary {"w": (out, in)} a layer.')
     squares = [layer["w"] ** 2 for layer in params]
     biases = [layer["b"] ** 2 if "b" in layer else jnp.zeros_like(layer["w"][:, 0]) for layer in params]
     ones = [jnp.ones_like(bias) for bias in biases[:-1]]

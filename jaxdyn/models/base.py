@@ -1,7 +1,6 @@
 """The protocol of a network: a pure pair of `init` and `apply`, always in batch form."""
 
 import abc
-import operator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -79,28 +78,6 @@ def trainable(model: Any, params: Params) -> Params:
     if hasattr(model, "trainable"):
         return model.trainable(params)
     return jax.tree.map(lambda _: True, params)
-
-
-def count(name: str, value: Any) -> int:
-    """A width or a dimension, checked.
-
-    Args:
-        name: how the error calls the value.
-        value: an integer.
-
-    Returns:
-        The value as a Python int.
-
-    Raises:
-        ValueError: if the value is no integer or is below 1.
-    """
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name} must be an integer of at least 1; {value!r} was given.")
-    return number
 
 
 def batch_of_inputs(x: Any, dim: int, dtype: Any) -> Float[Array, "sample dim"]:

@@ -9,9 +9,11 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checks import plainly, shown
 from .._types import Params
 
 
+@plainly
 def homogeneity(apply: Any, params: Params, x: Float[Array, "sample dim"]) -> float:
     r"""The order L with $f(s \theta; x) = s^L f(\theta; x)$ for all s > 0.
 
@@ -29,11 +31,33 @@ def homogeneity(apply: Any, params: Params, x: Float[Array, "sample dim"]) -> fl
     Raises:
         ValueError: the function is not homogeneous, or is 0 on all samples.
     """
+    if not callable(getattr(apply, "apply", apply)) or isinstance(apply, type):
+        raise ValueError(f"homogeneity takes a function apply(params, x) or a model, not {shown(apply)}.")
+    order = measured_order(apply, params, x)
+    if order is None:
+        raise ValueError("the outputs are 0 on all samples, so the order cannot be measured: take other params or samples.")
+    return order
+
+
+def measured_order(apply: Any, params: Params, x: Float[Array, "sample dim"]) -> float | None:
+    """The order, or None where all outputs are 0.
+
+    Args:
+        apply: as in `homogeneity`.
+        params: as in `homogeneity`.
+        x: as in `homogeneity`.
+
+    Returns:
+        The order.
+
+    Raises:
+        ValueError: the function is not homogeneous.
+    """
     function: Callable[[Params], Array] = lambda theta: jnp.ravel(getattr(apply, "apply", apply)(theta, x))  # noqa: E731
     points = [_unit(params), _unit(_beside(params))]
     orders, weights = (np.concatenate(parts) for parts in zip(*[_orders(function, point) for point in points], strict=True))
     if orders.size == 0:
-        raise ValueError("the outputs are 0 on all samples, so the order cannot be measured: take other params or samples.")
+        return None
     order = np.average(orders, weights=weights)
     # an error of f relative to the largest output matters less for small outputs
     if not np.all(weights * np.abs(orders - order) <= _tolerance(params)):

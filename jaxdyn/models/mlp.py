@@ -1,5 +1,6 @@
 """Feed-forward networks of any depth."""
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -10,10 +11,11 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import as_leaf
+from .._checks import check_count, check_flag, check_key
+from .._types import scalar
 from .activations import Activation, activation
 from .balance import balanced_layers
-from .base import AbstractModel, batch_of_inputs, count
+from .base import AbstractModel, batch_of_inputs
 
 MLPParams = list[dict[str, Array]]
 """One dict a layer, from the input to the output: {"w": (out, in), "b": (out,)}; "b" only with biases."""
@@ -22,7 +24,7 @@ MLPParams = list[dict[str, Array]]
 def _widths(widths: Any) -> tuple[int, ...]:
     if not isinstance(widths, tuple | list):
         raise ValueError(f"widths must be a tuple of hidden widths, such as (50, 50); {widths!r} was given.")
-    return tuple(count("each of the widths", width) for width in widths)
+    return tuple(check_count("each of the widths", width) for width in widths)
 
 
 class MLP(AbstractModel):
@@ -47,13 +49,13 @@ class MLP(AbstractModel):
     """
 
     widths: tuple[int, ...] = eqx.field(static=True, converter=_widths)
-    dim: int = eqx.field(static=True, default=1)
-    bias: bool = eqx.field(static=True, default=False)
+    dim: int = eqx.field(static=True, converter=partial(check_count, "dim"), default=1)
+    bias: bool = eqx.field(static=True, converter=partial(check_flag, "bias"), default=False)
     activation: Activation = eqx.field(converter=activation, default="relu")  # pyright: ignore[reportAssignmentType]
-    init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
-    output_multiplier: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
-    outputs: int = eqx.field(static=True, default=1, kw_only=True)
-    balanced: bool = eqx.field(static=True, default=False, kw_only=True)
+    init_scale: Float[Array, ""] = eqx.field(converter=scalar("init_scale"), default=1.0, kw_only=True)
+    output_multiplier: Float[Array, ""] = eqx.field(converter=scalar("output_multiplier"), default=1.0, kw_only=True)
+    outputs: int = eqx.field(static=True, converter=partial(check_count, "outputs"), default=1, kw_only=True)
+    balanced: bool = eqx.field(static=True, converter=partial(check_flag, "balanced"), default=False, kw_only=True)
 
     def __check_init__(self):
         """Refuse settings without a meaning.
@@ -62,8 +64,6 @@ class MLP(AbstractModel):
             ValueError: if dim or outputs is below 1 or a scale is not finite, or the init scale negative, or a balanced start is asked of
                 an activation that is not homogeneous.
         """
-        count("dim", self.dim)
-        count("outputs", self.outputs)
         if self.balanced and self.activation.degree is None:
             raise ValueError(f"balanced=True needs a homogeneous activation such as relu, not {self.activation.name}.")
         scales = (self.init_scale, self.output_multiplier)
@@ -74,8 +74,8 @@ class MLP(AbstractModel):
 
     @property
     def slopes(self) -> tuple[float, float] | None:
-        """The activation's slopes (below zero, above zero) if it is gated, otherwise None."""
-        return self.activation.slopes
+        """The activation's slopes (below zero, above zero) if it is gated and there is a hidden layer, otherwise None."""
+        return self.activation.slopes if self.widths else None
 
     def init(self, key: PRNGKeyArray) -> MLPParams:
         """Draw params, as the class describes.
@@ -88,7 +88,7 @@ class MLP(AbstractModel):
         """
         sizes = (self.dim, *self.widths, self.outputs)
         layers = []
-        for layer_key, fan_in, fan_out in zip(jr.split(key, len(sizes) - 1), sizes[:-1], sizes[1:], strict=True):
+        for layer_key, fan_in, fan_out in zip(jr.split(check_key(key), len(sizes) - 1), sizes[:-1], sizes[1:], strict=True):
             # Balance does not depend on a common factor, so the init scale comes after it: it may be 0, and reverse-mode derivatives exist.
             scale = 1.0 if self.balanced else self.init_scale
             layer = {"w": scale / fan_in**0.5 * jr.normal(layer_key, (fan_out, fan_in))}

@@ -1,20 +1,20 @@
 """Two-layer networks f(x) = (multiplier/alpha(m)) sum_i c_i act(a_i.x - b_i)."""
 
 import math
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import as_leaf
+from .._checks import check_choice, check_count, check_flag, check_key, is_concrete
+from .._types import as_leaf, scalar
 from .activations import Activation, activation
 from .balance import balanced_split
-from .base import AbstractModel, Neurons, batch_of_inputs, count
+from .base import AbstractModel, Neurons, batch_of_inputs
 
 _ALPHA = {"one": lambda m: 1.0, "sqrt": math.sqrt, "linear": float}
 _LETTERS = ("a", "b", "c")
@@ -24,11 +24,13 @@ TwoLayerParams = dict[str, Array]
 
 
 def _letters(trains: Any) -> tuple[str, ...]:
+    if not (isinstance(trains, str) or (isinstance(trains, list | tuple) and all(isinstance(letter, str) for letter in trains))):
+        raise ValueError(f"trains must name some of the letters a, b, c, each once; {trains!r} was given.")
     return tuple(trains)
 
 
 def _interval(knots: Any) -> Array | None:
-    return None if knots is None else as_leaf(knots)
+    return None if knots is None else as_leaf(knots, "knots")
 
 
 class TwoLayer(AbstractModel):
@@ -73,23 +75,23 @@ class TwoLayer(AbstractModel):
         knots: see step 1; an array of two numbers, or None.
     """
 
-    width: int = eqx.field(static=True)
-    dim: int = eqx.field(static=True, default=1)
-    bias: bool = eqx.field(static=True, default=True)
+    width: int = eqx.field(static=True, converter=partial(check_count, "width"))
+    dim: int = eqx.field(static=True, converter=partial(check_count, "dim"), default=1)
+    bias: bool = eqx.field(static=True, converter=partial(check_flag, "bias"), default=True)
     activation: Activation = eqx.field(converter=activation, default="relu")  # pyright: ignore[reportAssignmentType]
     scaling: str = eqx.field(static=True, default="sqrt")
     trains: tuple[str, ...] = eqx.field(static=True, converter=_letters, default=_LETTERS)
-    balanced: bool = eqx.field(static=True, default=False, kw_only=True)
-    antisymmetric: bool = eqx.field(static=True, default=False, kw_only=True)
-    committee: bool = eqx.field(static=True, default=False, kw_only=True)
-    alternating: bool = eqx.field(static=True, default=False, kw_only=True)
+    balanced: bool = eqx.field(static=True, converter=partial(check_flag, "balanced"), default=False, kw_only=True)
+    antisymmetric: bool = eqx.field(static=True, converter=partial(check_flag, "antisymmetric"), default=False, kw_only=True)
+    committee: bool = eqx.field(static=True, converter=partial(check_flag, "committee"), default=False, kw_only=True)
+    alternating: bool = eqx.field(static=True, converter=partial(check_flag, "alternating"), default=False, kw_only=True)
     orientation: int | None = eqx.field(static=True, default=None, kw_only=True)
-    init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
-    scale_a: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
-    scale_b: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
-    scale_c: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
-    delta: Float[Array, ""] = eqx.field(converter=as_leaf, default=0.0, kw_only=True)
-    output_multiplier: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
+    init_scale: Float[Array, ""] = eqx.field(converter=scalar("init_scale"), default=1.0, kw_only=True)
+    scale_a: Float[Array, ""] = eqx.field(converter=scalar("scale_a"), default=1.0, kw_only=True)
+    scale_b: Float[Array, ""] = eqx.field(converter=scalar("scale_b"), default=1.0, kw_only=True)
+    scale_c: Float[Array, ""] = eqx.field(converter=scalar("scale_c"), default=1.0, kw_only=True)
+    delta: Float[Array, ""] = eqx.field(converter=scalar("delta"), default=0.0, kw_only=True)
+    output_multiplier: Float[Array, ""] = eqx.field(converter=scalar("output_multiplier"), default=1.0, kw_only=True)
     knots: Float[Array, "2"] | None = eqx.field(converter=_interval, default=None, kw_only=True)
 
     def __check_init__(self):
@@ -98,10 +100,7 @@ class TwoLayer(AbstractModel):
         Raises:
             ValueError: with a sentence that names the mend.
         """
-        count("width", self.width)
-        count("dim", self.dim)
-        if self.scaling not in _ALPHA:
-            raise ValueError(f"scaling must be one of {', '.join(_ALPHA)}; {self.scaling!r} was given.")
+        check_choice("scaling", self.scaling, tuple(_ALPHA))
         if not self.trains or not set(self.trains) <= set(_LETTERS) or len(set(self.trains)) < len(self.trains):
             raise ValueError(f"trains must name some of the letters a, b, c, each once; {self.trains} was given.")
         if not self.bias and self.trains == ("b",):
@@ -114,7 +113,7 @@ class TwoLayer(AbstractModel):
             raise ValueError("committee=True gives every neuron the same output weight; leave balanced and antisymmetric out.")
         if self.alternating and not self.committee:
             raise ValueError("alternating=True is about the output weights of a committee: set committee=True or leave it out.")
-        if self.orientation not in (None, 1, -1):
+        if self.orientation not in (None, 1, -1) or isinstance(self.orientation, bool):
             raise ValueError(f"orientation must be +1, -1 or None; {self.orientation!r} was given.")
         if self.knots is None and self.orientation is not None:
             raise ValueError("orientation has a meaning only with knots; give knots=(A, B) or leave it out.")
@@ -124,7 +123,7 @@ class TwoLayer(AbstractModel):
 
     def _check_values(self):
         scales = (self.init_scale, self.scale_a, self.scale_b, self.scale_c, self.delta, self.output_multiplier)
-        if any(isinstance(leaf, Tracer) for leaf in (*scales, self.knots)):
+        if not is_concrete(scales, self.knots):
             return
         if not all(np.all(np.isfinite(scale)) for scale in scales) or any(np.any(scale < 0) for scale in scales[:4]):
             raise ValueError("init_scale, scale_a, scale_b, scale_c must be finite and not negative, delta finite.")
@@ -155,7 +154,7 @@ class TwoLayer(AbstractModel):
         Returns:
             The params, of the default float dtype.
         """
-        key_a, key_b, key_c = jr.split(key, 3)
+        key_a, key_b, key_c = jr.split(check_key(key), 3)
         drawn = self.width // 2 if self.antisymmetric else self.width
         if self.knots is None:
             a = self.scale_a * jr.normal(key_a, (drawn, self.dim))

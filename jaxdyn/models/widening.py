@@ -1,12 +1,14 @@
 """One neuron more that leaves the function as it is: a split one, or a new one that is silent."""
 
 import dataclasses
+import operator
 from typing import Any
 
 import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, PRNGKeyArray
 
+from .._checks import check_flag, check_key, check_number, is_concrete, shown
 from .two_layer import TwoLayer, TwoLayerParams
 
 
@@ -30,12 +32,22 @@ def split_neuron(
         The network with one neuron more, and its parameters; output weights make up for a scaling that depends on the width.
 
     Raises:
-        ValueError: inner weights cannot be shared with this activation.
+        ValueError: inner weights cannot be shared with this activation, or there is no such neuron.
 
     Reference:
         Fukumizu & Amari (2000), Local minima and plateaus in hierarchical structures of multilayer perceptrons, Neural Networks 13, 317.
     """
-    if inner and model.activation.degree != 1:
+    _check_pair(model, params)
+    width = params["c"].shape[0]
+    if is_concrete(neuron):
+        try:
+            index = operator.index(neuron) if not isinstance(neuron, bool) else width
+        except TypeError:
+            index = width
+        if not -width <= index < width:
+            raise ValueError(f"neuron={shown(neuron)} must be an index below {width}, the number of neurons.")
+    check_number("share", share, "one finite number", lambda share: not inner or 0 < share < 1)
+    if check_flag("inner", inner) and model.activation.degree != 1:
         raise ValueError(f"inner weights can be shared where the activation is of degree 1, not with {model.activation.name}: inner=False.")
     shared = ("a", "b") if inner else ("c",)
     other = {name: (1 - share if name in shared else 1.0) * leaf[neuron] for name, leaf in params.items()}
@@ -50,6 +62,8 @@ def add_neuron(
 
     With the output weight 0 the function stays as it is; so it does with any output weight at `inner_scale` 0 if the activation is 0 at 0.
 
+    A `ValueError` is raised where the model is no `TwoLayer`, the parameters are not its own, or a number is not finite.
+
     Args:
         model: the network.
         params: its parameters.
@@ -60,11 +74,23 @@ def add_neuron(
     Returns:
         The network with one neuron more, and its parameters.
     """
+    _check_pair(model, params)
+    check_key(key)
+    check_number("inner_scale", inner_scale, "one finite number")
+    check_number("outer", outer, "one finite number")
     a = params["a"]
     drawn = inner_scale * jr.normal(key, (a.shape[1] + 1,), a.dtype)
     factor = model.output_factor.astype(a.dtype)
     new: dict[str, Any] = {"a": drawn[:-1], "b": drawn[-1], "c": jnp.asarray(outer, a.dtype) / factor}
     return _widened(model, params, {name: new[name] for name in params})
+
+
+def _check_pair(model: Any, params: Any) -> None:
+    if not isinstance(model, TwoLayer):
+        raise ValueError(f"neurons are split and added in jaxdyn.models.TwoLayer, not in {shown(model)}.")
+    letters = {"a", "b", "c"} if model.bias else {"a", "c"}
+    if not isinstance(params, dict) or set(params) != letters or params["a"].shape != (params["c"].shape[0], model.dim):
+        raise ValueError(f"params must be those of this network, a dictionary of {', '.join(sorted(letters))} as its init gives it.")
 
 
 def _widened(model: TwoLayer, params: TwoLayerParams, neuron: dict[str, Array]) -> tuple[TwoLayer, TwoLayerParams]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -9,13 +10,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._types import Params, as_leaf
-from .base import AbstractModel, Neurons, count, trainable
+from .._checks import check_count, check_number, shown
+from .._types import Params, scalar
+from .base import AbstractModel, Neurons, trainable
 
 
 def _check(model: Any) -> None:
-    if not (callable(getattr(model, "init", None)) and callable(getattr(model, "apply", None))):
-        raise ValueError(f"The model must have init(key) and apply(params, x); {model!r} has not.")
+    if isinstance(model, type) or not (callable(getattr(model, "init", None)) and callable(getattr(model, "apply", None))):
+        raise ValueError(f"The model must have init(key) and apply(params, x); {shown(model)} has not.")
 
 
 def _pair(model: Any, params: Params) -> Params:
@@ -34,7 +36,7 @@ class Network(AbstractModel):
 
     function: Callable[[Params, Array], Array]
     start: Callable[[PRNGKeyArray], Params]
-    init_scale: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0)
+    init_scale: Float[Array, ""] = eqx.field(converter=scalar("init_scale"), default=1.0)
 
     def __check_init__(self):
         """Refuse what cannot be called.
@@ -83,11 +85,12 @@ class Centred(AbstractModel):
     """
 
     model: Any
-    output_multiplier: Float[Array, ""] = eqx.field(converter=as_leaf, default=1.0)
+    output_multiplier: Float[Array, ""] = eqx.field(converter=scalar("output_multiplier"), default=1.0)
 
     def __check_init__(self):
         """Refuse what is no model."""
         _check(self.model)
+        check_number("output_multiplier", self.output_multiplier, "finite")
 
     @property
     def slopes(self) -> tuple[float, float] | None:
@@ -202,12 +205,11 @@ class Taylor(AbstractModel):
 
     model: Any
     point: Params | None = None
-    order: int = eqx.field(static=True, default=1)
+    order: int = eqx.field(static=True, converter=partial(check_count, "order"), default=1)
 
     def __check_init__(self):
-        """Refuse what is no model, and orders without derivatives."""
+        """Refuse what is no model."""
         _check(self.model)
-        count("order", self.order)
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Draw the wrapped model's params, and double them if there is no point.

@@ -1,10 +1,13 @@
 """Moving pictures: a figure drawn frame by frame into a GIF, or an MP4 where ffmpeg is installed."""
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
 from matplotlib.animation import AbstractMovieWriter, FFMpegWriter, FuncAnimation, PillowWriter
 from matplotlib.figure import Figure
+
+from .._checks import check_count, check_function, shown
 
 DOTS_AN_INCH = 100
 
@@ -22,7 +25,9 @@ def movie_writer(path: str | Path, fps: int = 20) -> AbstractMovieWriter:
     Raises:
         ValueError: another ending, or no ffmpeg for an MP4.
     """
-    path = Path(path)
+    if not isinstance(path, str | PathLike):
+        raise ValueError(f"path must be the name of a file, not {shown(path)}.")
+    path, fps = Path(path), check_count("fps", fps)
     ending = path.suffix.lower()
     if ending not in (".gif", ".mp4"):
         raise ValueError(f"an animation is written as .gif or .mp4, and {path.name} ends in neither: name another file.")
@@ -42,11 +47,13 @@ def save_animation(figure: Figure, draw_frame: Callable[[int], object], frames: 
         fps: frames a second.
 
     Raises:
-        ValueError: there are no frames.
+        ValueError: there is no figure, or no frame.
     """
     writer = movie_writer(path, fps)
-    if frames < 1:
-        raise ValueError("an animation needs a frame at least.")
+    if not isinstance(figure, Figure):
+        raise ValueError(f"save_animation draws into a matplotlib Figure, not {shown(figure)}.")
+    check_function("draw_frame", draw_frame, ("frame",))
+    frames = check_count("frames", frames)
     film = FuncAnimation(figure, lambda k: draw_frame(k) or (), frames=frames, init_func=lambda: (), blit=False)  # pyright: ignore
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     film.save(path, writer=writer, dpi=DOTS_AN_INCH, savefig_kwargs={"facecolor": "white"})

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from os import PathLike
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from .._checks import explained, shown
 
 BLUE, ORANGE, GREEN, GREY, INK = "#2a6fbb", "#d9622b", "#3a8f5c", "#9aa3ad", "#1f2933"
 RULES: Any = {
@@ -46,8 +49,9 @@ def make_figure(size: tuple[float, float], layout: Sequence[Sequence[str]], **gr
     Returns:
         The figure and its axes by name.
     """
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplot_mosaic([list(row) for row in layout], **grid)
+    with explained("make_figure does not take these arguments"):
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, figure.subplot_mosaic([list(row) for row in layout], **grid)
 
 
 def save(figure: Figure, paths: Sequence[str]) -> None:
@@ -58,8 +62,12 @@ def save(figure: Figure, paths: Sequence[str]) -> None:
         paths: file names.
 
     Raises:
-        ValueError: one cannot be written, such as on a full disk.
+        ValueError: there is no figure, one path in place of a list, or one that cannot be written, such as on a full disk.
     """
+    if not isinstance(figure, Figure):
+        raise ValueError(f"save writes a matplotlib Figure, not {shown(figure)}.")
+    if isinstance(paths, str) or not all(isinstance(path, str | PathLike) for path in paths):
+        raise ValueError(f"save takes a list of file names, not {shown(paths)}.")
     for path in paths:
         try:
             figure.savefig(path, dpi=160, facecolor="white")

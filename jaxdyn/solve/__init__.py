@@ -1,6 +1,8 @@
 """One lane: solvers, stop rules, records, outcomes and the certificate."""
 
 from .chebyshev import RungeKuttaChebyshev as RungeKuttaChebyshev
+from .checked import check_call as check_call
+from .checked import check_memory as check_memory
 from .choice import Attempt as Attempt
 from .choice import attempts as attempts
 from .descent import Descent as Descent
@@ -18,7 +20,6 @@ from .newton import dense_hessian as dense_hessian
 from .observe import Observable as Observable
 from .observe import evaluate as evaluate
 from .observe import observables as observables
-from .once import once as once
 from .outcome import Outcome as Outcome
 from .polish import polish as polish
 from .polishing import Point as Point
@@ -27,6 +28,7 @@ from .polishing import Polishing as Polishing
 from .polishing import PolishSettings as PolishSettings
 from .polishing import polish_settings as polish_settings
 from .records import RecordRequest as RecordRequest
+from .records import num_records as num_records
 from .records import record_times as record_times
 from .rules import AbstractStopRule as AbstractStopRule
 from .rules import GradientNormBelow as GradientNormBelow
@@ -39,6 +41,7 @@ from .settings import as_rules as as_rules
 from .settings import check_flow as check_flow
 from .settings import check_key as check_key
 from .settings import check_limit as check_limit
+from .settings import check_params as check_params
 from .settings import describe_method as describe_method
 from .settings import make_settings as make_settings
 from .solution import Solution as Solution

@@ -8,11 +8,14 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._checks import check_flag, check_number, explained
 from .._repr import fields_html, text_of
 from .._types import Params
+from ..flows import innermost
+from .checked import check_call
 from .decompositions import eigh
 from .metric import reciprocal, root_of_mobility
-from .settings import check_flow, check_params
+from .settings import check_params
 
 
 class ImplicitDerivative(NamedTuple):
@@ -67,14 +70,18 @@ def implicit_derivative(
         The normal part, and what it rests on.
 
     Raises:
-        ValueError: the flow has no outputs, or has penalties, and its kernel is asked for.
+        ValueError: the flow has no outputs, or has penalties, and its kernel is asked for; or the change does not fit the flow.
     """
     check_params(params)
-    check_flow(flow, params)
+    check_call(flow, params, (), {})
+    if cutoff is not None:
+        check_number("cutoff", cutoff, "a share from 0 to 1", lambda cutoff: 0 <= cutoff <= 1)
+    with explained("change must be a pytree like the flow, with None where nothing changes, as equinox.filter_jvp has it"):
+        eqx.filter_eval_shape(lambda flow, change: eqx.filter_jvp(lambda flow: flow.loss(params), (flow,), (change,)), flow, change)
+    by_kernel = check_flag("by_kernel", by_kernel)
     if by_kernel and not (callable(getattr(flow, "outputs", None)) and callable(getattr(flow, "loss_of_outputs", None))):
         raise ValueError(f"{type(flow).__name__} has no outputs(params) and loss_of_outputs(f): leave by_kernel out.")
-    inner = getattr(flow, "inner", flow)
-    if by_kernel and any(getattr(inner, penalty, None) is not None for penalty in ("weight_decay", "norm_barrier")):
+    if by_kernel and any(getattr(innermost(flow), penalty, None) is not None for penalty in ("weight_decay", "norm_barrier")):
         raise ValueError("the kernel knows of no penalty, and this flow has one: leave by_kernel out.")
     unravel = ravel_pytree(params)[1]
     scale = root_of_mobility(flow, params)

@@ -11,12 +11,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._checks import check_count
 from .._repr import fields_html, text_of
 from .._types import Params
 from .follow import is_running
 from .lane import Lane
 from .outcome import Outcome
-from .settings import check_flow, check_params
+from .settings import check_key, check_params
 from .state import LaneState, Settings
 from .tangents import TangentOptions, prepared, pushed, step_along
 
@@ -87,20 +88,17 @@ def lyapunov_exponents(
     """
     check_params(start)
     flat, unravel = ravel_pytree(start)
-    count = flat.size if count is None else count
-    if not isinstance(count, int | np.integer) or not 1 <= count <= flat.size:
-        raise ValueError(f"count={count!r} must be a whole number from 1 to {flat.size}, the number of parameters.")
+    count = flat.size if count is None else check_count("count", count, most=flat.size)
     solver = how.get("solver")
     if how.get("controller") is not None or not (solver is None or isinstance(solver, dfx.AbstractERK)):
         raise ValueError("exponents need steps that resolve every rate: leave solver and controller out, or name an explicit solver.")
-    basis = jnp.linalg.qr(jr.normal(jr.key(0) if key is None else key, (flat.size, count), flat.dtype))[0].T
+    basis = jnp.linalg.qr(jr.normal(check_key(key), (flat.size, count), flat.dtype))[0].T
     settings, directions = prepared(flow, start, jax.vmap(unravel)(basis), t0, t1, how)
     return _exponents(flow, start, directions, jnp.asarray(t0, settings.t1.dtype), settings)
 
 
 @eqx.filter_jit
 def _exponents(flow: Any, start: Params, directions: Params, t0: Array, settings: Settings) -> LyapunovExponents:
-    check_flow(flow, start)
     lane = Lane(flow, settings, start)
     state, moves = pushed(lambda start: lane.start(start, t0), start, directions)
     basis, count = moves.y, moves.y.shape[0]

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._checks import explained, shown
+
 Observable = Callable[..., Array]
 """`(flow, t, params) -> array`, or `(flow, t, params, start) -> array` for what is measured against the start."""
 
@@ -32,8 +34,11 @@ def observables(observe: dict[str, Observable] | None) -> dict[str, Observable]:
     if not isinstance(observe, dict):
         raise ValueError("observe takes a dictionary from names to functions, {'loss': jaxdyn.measure.loss}.")
     for name, function in observe.items():
-        if not callable(function):
-            raise ValueError(f"the observable {name!r} is not a function but a {type(function).__name__}.")
+        if not isinstance(name, str):
+            raise ValueError(f"an observable is named by text, not by {shown(name)}.")
+        if not callable(function) or isinstance(function, type):
+            kind = f"the class {function.__name__}" if isinstance(function, type) else f"a {type(function).__name__}"
+            raise ValueError(f"the observable {name!r} is not a function but {kind}.")
         _takes_start(name, function)
     return dict(observe)
 
@@ -50,6 +55,34 @@ def _takes_start(name: str, function: Observable) -> bool:
             f"the observable {name!r} must take (flow, t, params) or (flow, t, params, start), but takes {len(needed)} arguments."
         )
     return len(needed) == 4
+
+
+def values_of(watch: dict[str, Observable], flow: Any, t: Float[Array, ""], params: Any, start: Any) -> dict[str, Array]:
+    """Each observable at one state.
+
+    Args:
+        watch: the observables.
+        flow: the flow.
+        t: the time.
+        params: the parameters.
+        start: those at the start.
+
+    Returns:
+        Arrays by name.
+
+    Raises:
+        ValueError: an observable raises, or returns something else than an array of numbers or truth values.
+    """
+    found = {}
+    for name, function in watch.items():
+        with explained(f"the observable {name!r} does not fit this flow"):
+            value = function(flow, t, params, *((start,) if _takes_start(name, function) else ()))
+        array = value if hasattr(value, "dtype") or isinstance(value, int | float) else None
+        if array is None or not (jnp.issubdtype(jnp.result_type(array), jnp.floating) or jnp.result_type(array).kind in "iub"):
+            kind = getattr(value, "dtype", None) or f"a {type(value).__name__}"
+            raise ValueError(f"the observable {name!r} must return an array of real numbers or truth values, but returns {kind}.")
+        found[name] = jnp.asarray(value)
+    return found
 
 
 def evaluate(
@@ -78,9 +111,7 @@ def evaluate(
 
     def at(moment: tuple[Array, Array]) -> dict[str, Array]:
         t, y = moment
-        params = unravel(y)
-        extra = {name: (start,) if _takes_start(name, function) else () for name, function in watch.items()}
-        return {name: jnp.asarray(function(flow, t, params, *extra[name])) for name, function in watch.items()}
+        return values_of(watch, flow, t, unravel(y), start)
 
     if not watch:
         return {}

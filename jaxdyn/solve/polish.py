@@ -7,8 +7,8 @@ import jax
 from jaxtyping import Array
 
 from .._types import Params
+from .checked import check_call
 from .polishing import Polished, Polishing, PolishSettings, polish_settings
-from .settings import check_flow
 
 
 def polish(
@@ -56,8 +56,8 @@ def polish(
         place of H; Dembo, Eisenstat & Steihaug (1982), SIAM J. Numer. Anal. 19, 400, for what a step may leave of the gradient; Hager &
         Zhang (2005), SIAM J. Optim. 16, 170, section 4.1, for gains below the rounding of the loss.
     """
-    check_flow(flow, params)
     how = polish_settings(params, tolerance, max_steps, radius, saddles, method)
+    check_call(flow, params, (), {})
     return _polish(flow, params, how)
 
 

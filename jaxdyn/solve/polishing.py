@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from .._checks import check_flag, check_positive, check_whole, is_concrete, shown
 from .._repr import Readable
 from .._types import Params
 from .metric import reciprocal, root_of_mobility
 from .newton import METHODS, Aim, newton_step
-from .settings import check_params, is_concrete
+from .settings import check_params
 
 DENSE = 512
 """Up to so many parameters the Hessian is decomposed by default."""
@@ -71,14 +72,15 @@ def polish_settings(params: Params, tolerance: Any, max_steps: Any, radius: Any,
         ValueError: one makes no sense, or the precision cannot hold it.
     """
     dtype, num_params = check_params(params), sum(leaf.size for leaf in jax.tree.leaves(params))
-    if method is not None and method not in METHODS:
-        raise ValueError(f"method={method!r} must be one of {', '.join(METHODS)}, or None.")
+    if method is not None and (not isinstance(method, str) or method not in METHODS):
+        raise ValueError(f"method={shown(method)} must be one of {', '.join(METHODS)}, or None.")
     double = jnp.finfo(dtype).bits == 64
     if tolerance is None:
         tolerance = 1e-12 if double else 1e-4
-    for name, value in (("tolerance", tolerance), ("max_steps", max_steps), ("radius", radius)):
-        if value is not None and is_concrete(value) and not (jnp.ndim(value) == 0 and value > 0):
-            raise ValueError(f"{name}={value!r} must be one positive number.")
+    check_positive("tolerance", tolerance)
+    check_whole("max_steps", max_steps)
+    if radius is not None:
+        check_positive("radius", radius)
     if is_concrete(tolerance) and not double and float(tolerance) < 1e-6:
         raise ValueError(
             f"float32 cannot hold a gradient of {float(tolerance):g}: switch on jax_enable_x64 and make the parameters float64."
@@ -87,7 +89,7 @@ def polish_settings(params: Params, tolerance: Any, max_steps: Any, radius: Any,
         jnp.asarray(tolerance, dtype),
         jnp.asarray(max_steps, jnp.result_type(int)),
         jnp.asarray(jnp.nan if radius is None else radius, dtype),
-        bool(saddles),
+        check_flag("saddles", saddles),
         method or ("eigen" if num_params <= DENSE else "products"),
     )
 

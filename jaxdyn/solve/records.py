@@ -25,6 +25,13 @@ def last_finite(record: RecordRequest | None) -> float:
     return float(np.max(times, where=np.isfinite(times), initial=-np.inf))
 
 
+def num_records(record: RecordRequest | None) -> int:
+    """How many times are asked for; 0 where that is not known."""
+    if isinstance(record, int | np.integer):
+        return int(record)
+    return 0 if record is None or isinstance(record, str) else int(np.size(cast(Any, record)))
+
+
 def record_times(record: RecordRequest, t0: float | Array, t1: float | Array) -> Float[Array, " time"]:
     """The times asked for.
 
@@ -40,7 +47,9 @@ def record_times(record: RecordRequest, t0: float | Array, t1: float | Array) ->
     Raises:
         ValueError: fewer than two times are asked for, or times that decrease or lie outside [t0, t1].
     """
-    if isinstance(record, int | np.integer) and not isinstance(record, bool):
+    if isinstance(record, bool) or record is None:
+        raise ValueError(f"record={record!r} is not known: give a number of times, the times themselves, or 'steps'.")
+    if isinstance(record, int | np.integer):
         if record < 2:
             raise ValueError(f"record={record} is too few: ask for 2 times or more (start and end), or give the times themselves.")
         if is_infinite(t1):

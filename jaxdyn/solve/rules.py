@@ -8,8 +8,9 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from .._checks import check_function, check_not_negative, check_number, explained
 from .._repr import Readable
-from .._types import Params, as_leaf
+from .._types import Params, leaf
 from .outcome import Outcome
 
 
@@ -78,7 +79,11 @@ class AbstractStopRule(Readable, eqx.Module):
 class LossBelow(AbstractStopRule):
     """Stop where the flow's loss falls to `threshold` (in the loss's own convention)."""
 
-    threshold: Float[Array, ""] = eqx.field(converter=as_leaf)
+    threshold: Float[Array, ""] = eqx.field(converter=leaf("threshold"))
+
+    def __check_init__(self):
+        """Refuses what is no finite number."""
+        check_number("threshold", self.threshold, "one finite number")
 
     @property
     def outcome(self) -> Outcome:
@@ -104,7 +109,11 @@ class GradientNormBelow(AbstractStopRule):
     than ten times the tolerance.
     """
 
-    threshold: Float[Array, ""] = eqx.field(converter=as_leaf)
+    threshold: Float[Array, ""] = eqx.field(converter=leaf("threshold"))
+
+    def __check_init__(self):
+        """Refuses what no norm is below."""
+        check_not_negative("threshold", self.threshold)
 
     @property
     def outcome(self) -> Outcome:
@@ -128,7 +137,11 @@ class SteadyDirection(AbstractStopRule):
     not move, ends at once; y = 0 has no direction and never ends.
     """
 
-    angle: Float[Array, ""] = eqx.field(converter=as_leaf)
+    angle: Float[Array, ""] = eqx.field(converter=leaf("angle"))
+
+    def __check_init__(self):
+        """Refuses what no angle is below."""
+        check_not_negative("angle", self.angle)
 
     @property
     def outcome(self) -> Outcome:
@@ -178,8 +191,7 @@ class StopWhen(AbstractStopRule):
         """
         if (condition is None) == (value is None):
             raise ValueError("StopWhen takes a condition (flow, t, params) -> bool, or value=, a function (flow, t, params) -> scalar.")
-        if not callable(condition or value):
-            raise ValueError(f"StopWhen takes a function (flow, t, params), not {condition or value!r}.")
+        check_function("a stop rule", condition or value, ("flow", "t", "params"))
         self.condition, self.number = condition, value
 
     @property
@@ -191,7 +203,8 @@ class StopWhen(AbstractStopRule):
         """The user's number; None for a condition."""
         if self.number is None:
             return None
-        found = jnp.asarray(self.number(moment.flow, moment.t, moment.params))
+        with explained("a stop rule fails"):
+            found = jnp.asarray(self.number(moment.flow, moment.t, moment.params))
         if found.ndim or not jnp.issubdtype(found.dtype, jnp.floating):
             raise ValueError(f"the value of a stop rule must be one real float, not {found.dtype} of shape {found.shape}.")
         return found
@@ -202,4 +215,27 @@ class StopWhen(AbstractStopRule):
             value = self.value(moment)
             assert value is not None
             return value <= 0
-        return jnp.asarray(self.condition(moment.flow, moment.t, moment.params), bool)
+        with explained("a stop rule fails"):
+            met = self.condition(moment.flow, moment.t, moment.params)
+        return as_truth(met)
+
+
+def as_truth(met: Any) -> Bool[Array, ""]:
+    """What a stop rule says, checked to be one truth value.
+
+    Args:
+        met: what it returned.
+
+    Returns:
+        The truth value.
+
+    Raises:
+        ValueError: it is a number, where a comparison was forgotten, or an array.
+    """
+    found = f"{met.dtype} of shape {met.shape}" if hasattr(met, "dtype") else f"a {type(met).__name__}"
+    if found not in ("bool of shape ()", "a bool"):
+        raise ValueError(
+            f"a stop rule must return one truth value, such as flow.loss(params) < 0.1, but returns {found}: compare the number with a "
+            "threshold, and several truth values by jax.numpy.all."
+        )
+    return jnp.asarray(met)

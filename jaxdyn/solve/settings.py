@@ -10,11 +10,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from diffrax._root_finder import use_stepsize_tol  # not public; diffeqsolve fills it in, and so must a loop of one's own
-from jax.core import Tracer
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
+from .._checks import check_count, check_flag, check_number, check_whole, explained, is_concrete, is_real, shown
+from .._checks import check_key as check_single_key
 from .._platform import check_tolerance, default_rtol
 from .._types import Params, as_leaf
+from ..flows import check_methods, check_shapes
 from .descent import Descent
 from .exponential import KernelExponential
 from .records import RecordRequest, is_infinite, last_finite
@@ -23,11 +25,6 @@ from .state import AbstractGiveUp, Settings
 from .treatment import is_shift_invariant, treatment
 
 DEFAULT_MAX_STEPS = 1_000_000
-
-
-def is_concrete(x: object) -> bool:
-    """Whether a value is known while tracing."""
-    return not isinstance(x, Tracer)
 
 
 def check_params(params: Params) -> jnp.dtype:
@@ -55,22 +52,8 @@ def check_params(params: Params) -> jnp.dtype:
     return jnp.result_type(*leaves)
 
 
-def check_methods(flow: Any) -> None:
-    """Refuses what is no flow.
-
-    Args:
-        flow: any object.
-
-    Raises:
-        ValueError: it has no vector field or no loss.
-    """
-    for method in ("vector_field", "loss"):
-        if not callable(getattr(flow, method, None)):
-            raise ValueError(f"a flow needs the methods vector_field(t, y, args) and loss(y); {type(flow).__name__} has no {method}.")
-
-
 def check_flow(flow: Any, params: Params) -> None:
-    """Looks at shapes only: whether the flow takes these parameters and gives a velocity like them.
+    """Looks at shapes and dtypes only: whether the flow takes these parameters and gives a velocity like them.
 
     Args:
         flow: the flow.
@@ -80,19 +63,33 @@ def check_flow(flow: Any, params: Params) -> None:
         ValueError: it does not, or the object is no flow.
     """
     check_methods(flow)
-    try:
+    check_shapes(flow, params)
+    with explained("the flow does not take these parameters"):
         velocity = eqx.filter_eval_shape(lambda f, y: f.vector_field(jnp.zeros(()), y, None), flow, params)
-    except (TypeError, IndexError, KeyError, AttributeError) as error:
-        raise ValueError(f"the flow does not take these parameters: {' '.join(str(error).split())[:300]}") from error
     structures = [jax.tree.structure(tree) for tree in (params, velocity)]
     if structures[0] != structures[1]:
         raise ValueError(f"the velocity must be a pytree like the parameters, {structures[0]}, but is {structures[1]}.")
     shapes = [[tuple(jnp.shape(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (params, velocity)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"the velocity must be shaped like the parameters, {shapes[0]}, but is {shapes[1]}.")
-    loss = eqx.filter_eval_shape(lambda f, y: f.loss(y), flow, params)
-    if getattr(loss, "shape", None) != ():
+    for leaf, moved in zip(jax.tree.leaves(params), jax.tree.leaves(velocity), strict=True):
+        _check_dtype("the velocity", jnp.result_type(moved), leaf.dtype)
+    with explained("the loss does not take these parameters"):
+        loss = eqx.filter_eval_shape(lambda f, y: f.loss(y), flow, params)
+    if jnp.shape(loss) != () if hasattr(loss, "shape") else not is_real(loss):
         raise ValueError(f"the loss must be a scalar, but has shape {getattr(loss, 'shape', None)}.")
+    _check_dtype("the loss", jnp.result_type(loss), jnp.result_type(*jax.tree.leaves(params)))
+
+
+def _check_dtype(what: str, found: jnp.dtype, params: jnp.dtype) -> None:
+    """Refuses what is not real, and what has fewer digits than the parameters; more digits are rounded off."""
+    if not jnp.issubdtype(found, jnp.floating):
+        raise ValueError(f"{what} must be made of real floats like the parameters, {params}, but is {found}.")
+    if jnp.finfo(found).bits < jnp.finfo(params).bits:
+        raise ValueError(
+            f"{what} is computed in {found} while the parameters are {params}, whose digits a solution would claim: cast what the flow "
+            f"computes with to {params}, or the parameters to {found}."
+        )
 
 
 def as_rules(stop: AbstractStopRule | Callable | Sequence[AbstractStopRule | Callable]) -> tuple[AbstractStopRule, ...]:
@@ -109,8 +106,10 @@ def as_rules(stop: AbstractStopRule | Callable | Sequence[AbstractStopRule | Cal
     """
     rules = []
     for rule in stop if isinstance(stop, list | tuple) else [stop]:
+        if isinstance(rule, type):
+            raise ValueError(f"stop takes rules such as jaxdyn.LossBelow(1e-6), not the class {rule.__name__}: give it its threshold.")
         if not callable(rule):
-            raise ValueError(f"stop takes rules such as jaxdyn.LossBelow(1e-6) or functions (flow, t, params) -> bool, not {rule!r}.")
+            raise ValueError(f"stop takes rules such as jaxdyn.LossBelow(1e-6) or functions (flow, t, params) -> bool, not {shown(rule)}.")
         rules.append(rule if isinstance(rule, AbstractStopRule) else StopWhen(cast(Any, rule)))
     return tuple(rules)
 
@@ -137,28 +136,6 @@ def _takes_one_term(solver: dfx.AbstractSolver) -> bool:
 
 def _is_inexact(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
-def _check_number(name: str, value: Any, expected: str, fits: Callable[[Any], Any]) -> None:
-    """Lets None, a tracer and one finite number that fits pass.
-
-    Args:
-        name: what the caller calls it.
-        value: what the caller gave.
-        expected: what it must be, in words.
-        fits: whether a finite number does.
-
-    Raises:
-        ValueError: it is anything else.
-    """
-    if value is None or not is_concrete(value):
-        return
-    try:
-        good = np.ndim(value) == 0 and bool(np.isfinite(value)) and bool(fits(value))
-    except TypeError:
-        good = False
-    if not good:
-        raise ValueError(f"{name}={value!r} must be {expected}.")
 
 
 def make_settings(
@@ -189,23 +166,26 @@ def make_settings(
     """
     solver, follows = dfx.Tsit5() if how.solver is None else how.solver, False
     if not isinstance(solver, dfx.AbstractSolver):
-        raise ValueError(f"the solver must be one of diffrax's, such as diffrax.Dopri8(), not {solver!r}.")
+        raise ValueError(f"the solver must be one of diffrax's, such as diffrax.Dopri8(), not {shown(solver)}.")
     if not _takes_one_term(solver):
         raise ValueError(f"{type(solver).__name__} needs a field in several parts: take a solver for one, such as diffrax.Kvaerno5().")
-    _check_number("t0", t0, "a finite time", lambda t: True)
+    check_number("t0", t0, "a finite time")
     to_limit = is_infinite(t1)
-    _check_number("t1", None if to_limit else t1, f"a time after t0={t0}, or jax.numpy.inf", lambda t: not is_concrete(t0) or t > t0)
-    _check_number("max_steps", how.max_steps, "at least 1", lambda n: n >= 1)
-    _check_number("dt0", how.dt0, "positive", lambda h: h > 0)
-    _check_number("norm_bound", how.norm_bound, "positive", lambda bound: bound > 0)
-    if how.checkpoints is not None and not (isinstance(how.checkpoints, int | np.integer) and how.checkpoints >= 1):
-        raise ValueError(
-            f"checkpoints={how.checkpoints!r} must be a whole number of at least 1, known before compilation; 64 is a good one."
-        )
+    if not to_limit:
+        check_number("t1", t1, f"a time after t0={t0}, or jax.numpy.inf", lambda t: not is_concrete(t0) or t > t0)
+    if how.max_steps is not None:
+        check_whole("max_steps", how.max_steps)
+    if how.dt0 is not None:
+        check_number("dt0", how.dt0, "positive", lambda h: h > 0)
+    check_number("norm_bound", how.norm_bound, "positive", lambda bound: bound > 0)
+    locate_kinks = check_flag("locate_kinks", how.locate_kinks)
+    checkpoints = None if how.checkpoints is None else check_count("checkpoints", how.checkpoints)
     controller = how.controller
     if controller is not None:
         if not isinstance(controller, dfx.AbstractStepSizeController):
-            raise ValueError(f"the controller must be one of diffrax's, such as diffrax.PIDController(rtol=, atol=), not {controller!r}.")
+            raise ValueError(
+                f"the controller must be one of diffrax's, not {shown(controller)}: diffrax.PIDController(rtol=, atol=) is one."
+            )
         if how.rtol is not None or how.atol is not None:
             raise ValueError("give either a controller, which carries its own tolerances, or rtol and atol, not both.")
         if isinstance(controller, dfx.ConstantStepSize) and how.dt0 is None and not isinstance(solver, Descent):
@@ -225,31 +205,36 @@ def make_settings(
         if not isinstance(solver, dfx.AbstractAdaptiveSolver):
             raise ValueError(f"{type(solver).__name__} has no error estimate: give controller=diffrax.ConstantStepSize() and dt0=.")
         rtol = default_rtol(dtype) if how.rtol is None else how.rtol
-        _check_number("rtol", rtol, "a number", lambda tolerance: True)
+        check_number("rtol", rtol, "a number")
         if is_concrete(rtol):
             check_tolerance(float(rtol), dtype)
         atol = 1e-2 * rtol if how.atol is None else how.atol
         follows = how.atol is None
-        _check_number("atol", atol, "zero or positive", lambda tolerance: tolerance >= 0)
+        check_number("atol", atol, "zero or positive", lambda tolerance: tolerance >= 0)
         # PI control: half the rejections of I control where the field jumps
         controller = dfx.PIDController(rtol=as_leaf(rtol), atol=as_leaf(atol), pcoeff=0.3, icoeff=0.4)
     # in the parameters' precision: a float64 tolerance would promote float32 steps
     controller = jax.tree.map(lambda leaf: leaf.astype(dtype) if _is_inexact(leaf) else leaf, controller)
-    filled_in, open_places = _filled_in(solver, controller, how.checkpoints is not None)
+    filled_in, open_places = _filled_in(solver, controller, checkpoints is not None)
     return Settings(
         solver=filled_in,
         controller=controller,
         rules=as_rules(stop),
         t1=jnp.asarray(t1, jnp.result_type(float)),
         dt0=None if how.dt0 is None else as_leaf(how.dt0),
-        max_steps=jnp.asarray(DEFAULT_MAX_STEPS if how.max_steps is None else how.max_steps, jnp.result_type(int)),
+        max_steps=_as_limit(DEFAULT_MAX_STEPS if how.max_steps is None else how.max_steps),
         norm_bound=as_leaf(how.norm_bound),
-        locate_kinks=bool(how.locate_kinks),
-        checkpoints=how.checkpoints,
+        locate_kinks=locate_kinks,
+        checkpoints=checkpoints,
         gives_up=gives_up,
         limit_after=jnp.asarray(last_finite(record), jnp.result_type(float)) if to_limit else None,
         follows_start=("controller", *(["root_finder"] if "atol" in open_places else [])) if follows else (),
     )
+
+
+def _as_limit(steps: Any) -> Array:
+    dtype = jnp.result_type(int)
+    return jnp.asarray(min(int(steps), jnp.iinfo(dtype).max) if is_concrete(steps) else steps, dtype)
 
 
 def _filled_in(
@@ -287,23 +272,8 @@ def _filled_in(
 
 
 def check_key(key: Any) -> PRNGKeyArray:
-    """A random key.
-
-    Args:
-        key: the caller's; None for the default.
-
-    Returns:
-        The key.
-
-    Raises:
-        ValueError: it is no single key.
-    """
-    key = jr.key(0) if key is None else key
-    try:
-        jr.fold_in(key, 0)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"key={' '.join(repr(key).split()):.60} is not a single random key: make one with jax.random.key(0).") from error
-    return key
+    """A random key; None for the default."""
+    return jr.key(0) if key is None else check_single_key(key)
 
 
 def check_limit(flow: Any, t1: Any) -> None:

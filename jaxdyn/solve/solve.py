@@ -10,18 +10,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from .._checks import check_count, shown
 from .._types import Params
+from ..flows import check_independent
+from .checked import check_call, check_memory
 from .choice import attempts, check_remembered, going_on_from, named_in, steps_of
 from .descent import offers_steps
 from .follow import Followed, follow, follow_reversibly
 from .lane import Lane
 from .observe import Observable, evaluate, observables
 from .outcome import Outcome
-from .records import RecordRequest, record_times
+from .records import RecordRequest, num_records, record_times
 from .rules import AbstractStopRule
 from .settings import (
     Tolerances,
-    check_flow,
+    as_rules,
     check_key,
     check_limit,
     check_methods,
@@ -103,11 +106,12 @@ def solve(
     """
     going_on = isinstance(start, Solution)
     params = start.params if going_on else start
+    key, rules, watch = check_key(key), as_rules(stop), observables(observe)
     dtype = check_params(params)
     check_methods(flow)
     recorded_steps, allowed = None, max_steps
     if isinstance(record, str) and record == "steps":
-        recorded_steps = DEFAULT_MAX_RECORDED_STEPS if max_steps is None else max_steps
+        recorded_steps = DEFAULT_MAX_RECORDED_STEPS if max_steps is None else check_count("max_steps", max_steps)
         if max_steps is None:
             allowed = recorded_steps + (_steps_so_far(start) if going_on else 0)
     begins: float | Array = t0
@@ -118,13 +122,14 @@ def solve(
         if is_concrete(start.outcome) and int(start.outcome) in NO_FURTHER:
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
         check_same_flow(start, flow)
+    check_memory(num_records(record) if recorded_steps is None else recorded_steps, params)
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
     tried = attempts(flow, params, t1, how)
     if going_on:
         tried = going_on_from(start.method, tried)
         same = next(attempt.how for attempt in tried if not attempt.restarts)
-        now = describe_method(flow, make_settings(dtype, t1, stop, same, begins, record), params)
+        now = describe_method(flow, make_settings(dtype, t1, rules, same, begins, record), params)
         if start.method != now:
             raise ValueError(f"this lane was solved by {start.method}, not {now}: name the same, or start from sol.params.")
     if going_on and offers_steps(flow):
@@ -135,12 +140,12 @@ def solve(
     else:
         ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
-    key = check_key(key)
     begins = jnp.asarray(begins, jnp.result_type(float))  # a Python number would be compiled in
-    watch = observables(observe)
+    check_call(flow, params, rules, watch)
+    check_independent(flow, params)
     projected: Any = jnp.asarray(jnp.nan, dtype)
     for attempt in tried:
-        settings = make_settings(dtype, t1, stop, attempt.how, begins, record, attempt.gives_up)
+        settings = make_settings(dtype, t1, rules, attempt.how, begins, record, attempt.gives_up)
         followed = _follow(flow, begin, params, begins, settings, ts, capacity, key, projected, attempt.restarts)
         end = followed[0][0]
         if attempt is tried[-1] or int(end.outcome) not in attempt.handed_over:
@@ -167,7 +172,6 @@ def _follow(
     restarts: bool = False,
 ) -> tuple[Followed, Params]:
     """What was followed, and the parameters at the start; `restarts` where another solver reached the state to go on from."""
-    check_flow(flow, like)  # here, so that a solve that is compiled already does not trace the flow again
     lane = Lane(flow, settings, like)
     if isinstance(begin, LaneState):
         if restarts:
@@ -249,8 +253,11 @@ def load_solution(
     check_methods(flow)
     if like is None and not callable(getattr(flow, "init", None)):
         raise ValueError("this flow has no init(key): give parameters of the shapes that were solved, like=params.")
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path must be that of a file, not {shown(path)}.")
     params = like if like is not None else eqx.filter_eval_shape(lambda f: f.init(jax.random.key(0)), flow)
-    dtype = check_params(params)
+    dtype, watch = check_params(params), observables(observe)
+    check_call(flow, params, (), watch)
     how = steps_of(flow, 1.0, Tolerances(solver, controller, dt0=dt0, locate_kinks=locate_kinks))
     settings = make_settings(dtype, 1.0, (), how._replace(solver=named_in(saved_method(path), how.solver)))
 
@@ -259,5 +266,5 @@ def load_solution(
             flow, params, settings, _follow(flow, params, params, jnp.zeros_like(settings.t1), settings, ts, 2, jax.random.key(0)), watch
         )
 
-    skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), observables(observe))
+    skeleton = eqx.filter_eval_shape(shapes, flow, params, settings, jnp.asarray([0.0, 1.0]), watch)
     return read_solution(path, skeleton, describe_method(flow, settings, params), flow)

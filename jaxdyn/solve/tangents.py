@@ -14,11 +14,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
 from .._types import Params
+from ..flows import check_independent
+from .checked import check_call, check_memory
 from .follow import is_running, record_passed
 from .lane import MAX_REJECTIONS, Lane
 from .outcome import Outcome
-from .records import RecordRequest, record_times
-from .settings import Tolerances, check_flow, check_methods, check_params, make_settings
+from .records import RecordRequest, num_records, record_times
+from .settings import Tolerances, check_params, make_settings
 from .solution import Solution
 from .solve import as_solution
 from .state import LaneState, Settings, Stretch
@@ -73,6 +75,7 @@ def tangents(
     if isinstance(record, str):
         raise ValueError(f"record={record!r} is for solve: give tangents a number of times, or the times themselves.")
     settings, directions = prepared(flow, start, directions, t0, t1, how)
+    check_memory(num_records(record), start, 1 + jax.tree.leaves(directions)[0].shape[0])
     return _tangents(flow, start, directions, jnp.asarray(t0, settings.t1.dtype), settings, record_times(record, t0, t1))
 
 
@@ -94,12 +97,15 @@ def prepared(flow: Any, start: Params, directions: Params, t0: Any, t1: Any, how
         ValueError: the call makes no sense.
     """
     dtype = check_params(start)
-    check_methods(flow)
+    check_call(flow, start, (), {})
+    check_independent(flow, start)
     refused = sorted(set(how) - set(TangentOptions.__annotations__))
     if refused:
         raise ValueError(f"{refused[0]!r} is none of the keywords here, which are {', '.join(TangentOptions.__annotations__)}.")
     if jax.tree.structure(directions) != jax.tree.structure(start):
         raise ValueError(f"the directions must be a pytree like the parameters, {jax.tree.structure(start)}.")
+    if not all(jnp.issubdtype(jnp.result_type(v), jnp.floating) for v in jax.tree.leaves(directions)):
+        raise ValueError("each leaf of the directions must be an array of real floats, like the parameters.")
     shapes = [(jnp.shape(v), jnp.shape(p)) for v, p in zip(jax.tree.leaves(directions), jax.tree.leaves(start), strict=True)]
     if any(v[1:] != p or not v for v, p in shapes) or len({v[0] for v, _ in shapes}) > 1:
         raise ValueError(
@@ -112,7 +118,6 @@ def prepared(flow: Any, start: Params, directions: Params, t0: Any, t1: Any, how
 
 @eqx.filter_jit
 def _tangents(flow: Any, start: Params, directions: Params, t0: Array, settings: Settings, ts: Array) -> tuple[Solution, Params]:
-    check_flow(flow, start)
     lane = Lane(flow, settings, start)
     state, moves = pushed(lambda start: lane.start(start, t0), start, directions)
     first = state.y

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
+from .._checks import once
 from .._types import Params
 from .exponential import EVALUATIONS, FEW_PARAMS, KRYLOV_MODES, MANY_OUTPUTS, STIFF_MODES, offers_stiffness
-from .once import once
 
 TRANSCENDENTAL = 150.0
 """An exponential, logarithm or hyperbolic tangent."""

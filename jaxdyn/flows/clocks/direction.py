@@ -8,11 +8,16 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from ..._types import Params, as_leaf
-from ...models import Neurons, homogeneity
+from ..._checks import REMEMBERED, check_number, is_concrete, looks_of
+from ..._types import Params, scalar
+from ...models import Neurons
+from ...models.homogeneity import measured_order
 from .._sphere import dot, onto_sphere, push, size, tangential
-from ..base import AbstractFlow
 from ..gates import Gates
+from ..protocol import AbstractWrapper, check_methods
+
+NEEDS = ("outputs", "loss_of_outputs", "loss_function", "data", "trainable", "mobility", "switches", "neurons", "init")
+"""What the inner flow of a `DirectionClock` must have."""
 
 
 class Polar(TypedDict):
@@ -29,7 +34,7 @@ class Polar(TypedDict):
     elapsed: Float[Array, ""]
 
 
-class DirectionClock(AbstractFlow):
+class DirectionClock(AbstractWrapper):
     r"""A homogeneous network's gradient flow in the coordinates $v = w/|w|$ and $\rho = \log|w|$, and in a time that suits them.
 
     With $f(e^\rho v) = e^{L \rho} f(v)$ and r the loss's derivative by the outputs, $Q = -\sum_i r_i \nabla f_i(v)$ and
@@ -61,18 +66,34 @@ class DirectionClock(AbstractFlow):
 
         Args:
             inner: a `GradientFlow` or one like it.
-            order: L; by default it is measured at a random start.
+            order: L; by default it is measured at a random start, and one that is given is compared with it.
             log_norm: see the class; -230.26 is a norm of 1e-100.
 
         Raises:
-            ValueError: the network is not homogeneous, or the flow has penalties or time scales.
+            ValueError: the network is not homogeneous or of another order, or the flow has penalties or time scales, or no samples.
         """
+        check_methods(inner)
+        missing = [name for name in NEEDS if not hasattr(inner, name)]
+        if missing:
+            raise ValueError(f"a DirectionClock is for a GradientFlow or a flow like it; {type(inner).__name__} has no {missing[0]}.")
         for name in ("weight_decay", "norm_barrier", "time_scales"):
             if getattr(inner, name, None) is not None:
                 raise ValueError(f"a DirectionClock is for flows of the loss alone: make the inner flow without {name}.")
         self.inner = inner
-        self.log_norm = None if log_norm is None else as_leaf(log_norm)
-        self.order = float(order) if order is not None else _measured_order(inner)
+        self.log_norm = None if log_norm is None else scalar("log_norm")(log_norm)
+        if self.log_norm is not None:
+            check_number("log_norm", self.log_norm, "one finite number")
+        if order is None:
+            self.order = _measured_order(inner)
+            return
+        check_number("order", order, "a positive number, known before compilation", lambda order: order > 0)
+        self.order = float(order)
+        _check_order(inner, self.order)
+
+    @property
+    def wrapped(self) -> Any:
+        """The flow that this one is made of."""
+        return self.inner
 
     @property
     def log_domain(self) -> bool:
@@ -289,11 +310,40 @@ class DirectionClock(AbstractFlow):
         return None if found is None else jax.tree.map(lambda leaf: leaf * jnp.exp(2 * y["log_norm"]), found)
 
 
-def _measured_order(inner: Any) -> float:
-    """The order in the parameters that move, at a random start."""
+def _check_order(inner: Any, order: float) -> None:
+    """Compares an order with the measured one, once for flows that look alike, where there is a start to measure it at."""
+    starts = callable(getattr(getattr(inner, "model", None), "init", None)) or getattr(inner, "initial", None) is not None
+    if not starts or not is_concrete(inner):
+        return
+    looks = looks_of(inner)
+    try:
+        known = looks in _ORDERS
+    except TypeError:  # something in the flow cannot be hashed
+        known, looks = False, None
+    measured = _ORDERS[looks] if known else _order_or_none(inner)
+    if looks is not None:
+        while len(_ORDERS) >= REMEMBERED:
+            _ORDERS.pop(next(iter(_ORDERS)))
+        _ORDERS[looks] = measured
+    if measured is not None and abs(measured - order) > 1e-3 * max(1.0, measured):
+        raise ValueError(f"order={order:g} is not that of this network, {measured:g} in the parameters that move: leave it out.")
+
+
+_ORDERS: dict[Any, float | None] = {}
+
+
+def _order_or_none(inner: Any) -> float | None:
+    """The order in the parameters that move, at a random start; None where all outputs are 0, so that it cannot be measured."""
     params = inner.init(jax.random.key(0))
     moving, still = eqx.partition(params, inner.trainable(params))
-    return homogeneity(lambda moving, x: inner.outputs(eqx.combine(moving, still)), moving, inner.data.x)
+    return measured_order(lambda moving, x: inner.outputs(eqx.combine(moving, still)), moving, inner.data.x)
+
+
+def _measured_order(inner: Any) -> float:
+    order = _order_or_none(inner)
+    if order is None:
+        raise ValueError("the outputs are 0 on all samples at a random start, so their order cannot be measured: give it as order=.")
+    return order
 
 
 def _log_expm1(x: Array) -> Array:

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from ..._checks import check_function, plainly
 from ..._types import Params
-from ..base import AbstractFlow
 from ..gates import Gates
+from ..protocol import AbstractWrapper, check_methods
 
 Speed = Callable[[Any, Params, Params], Array]
 """`(flow, params, velocity) -> ds/dt`."""
@@ -24,7 +25,7 @@ class Clocked(TypedDict):
     time: Float[Array, ""]
 
 
-class Clock(AbstractFlow):
+class Clock(AbstractWrapper):
     r"""A flow in the time s with $ds = c \, dt$, where c is a function of the point and of its velocity.
 
     The original time is carried along: $\dot y = F(y) / c$, $\dot t = 1 / c$. Networks that are homogeneous have a `DirectionClock`
@@ -37,6 +38,16 @@ class Clock(AbstractFlow):
 
     inner: Any
     speed: Speed = eqx.field(static=True)
+
+    def __check_init__(self):
+        """Refuse what is no flow, and a speed that is no function of flow, parameters and velocity."""
+        check_methods(self.inner)
+        check_function("speed", self.speed, ("flow", "params", "velocity"))
+
+    @property
+    def wrapped(self) -> Any:
+        """The flow that this one is made of."""
+        return self.inner
 
     @property
     def convention(self) -> str:
@@ -114,11 +125,13 @@ class Clock(AbstractFlow):
         return None if own is None else own(y["params"])
 
 
+@plainly
 def arc_length(flow: Any, params: Params, velocity: Params) -> Float[Array, ""]:
     """The speed of the clock that shows the length of the path in parameter space: |dy/dt|."""
     return jnp.linalg.norm(ravel_pytree(velocity)[0])
 
 
+@plainly
 def loss_time(flow: Any, params: Params, velocity: Params) -> Float[Array, ""]:
     """The speed of the clock dtau = loss dt, in which losses with exponential tails fall evenly."""
     return flow.loss(params)

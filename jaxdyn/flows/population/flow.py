@@ -3,14 +3,13 @@
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..._types import as_leaf
+from ..._checks import check_count, check_flag
 from ...models import TwoLayer
-from ...models.base import count
 from ...models.two_layer import TwoLayerParams
+from .._arguments import names_of, scaled, scales_of
 from ..base import AbstractFlow
 from .families import family_of
 from .moments import Units, energy, slopes
@@ -93,7 +92,7 @@ class PopulationFlow(AbstractFlow):
         """
         if not isinstance(model, TwoLayer):
             raise ValueError(f"population flows are for models.TwoLayer, not {type(model).__name__}: use GradientFlow on samples.")
-        frozen = (frozen,) if isinstance(frozen, str) else tuple(frozen)
+        frozen = names_of(frozen)
         letters = {"a", "b", "c"} if model.bias else {"a", "c"}
         for name, given in (("frozen", set(frozen)), ("time_scales", set(time_scales) if isinstance(time_scales, dict) else set())):
             if not given <= letters:
@@ -101,10 +100,11 @@ class PopulationFlow(AbstractFlow):
         if isinstance(time_scales, dict) and set(time_scales) != letters:
             raise ValueError(f"time_scales must give each of {', '.join(sorted(letters))} a number: write 1.0 for those left alone.")
         self.model, self.teacher = model, checked_teacher(teacher, model)
+        nodes = check_count("nodes", nodes)
         family_of(model.activation, nodes, model.bias or "b" in self.teacher)
         self.covariance = checked_covariance(covariance, model.dim)
-        self.time_scales = None if time_scales is None else jax.tree.map(as_leaf, time_scales)
-        self.halved, self.frozen, self.nodes = bool(halved), frozen, count("nodes", nodes)
+        self.time_scales = scales_of(time_scales)
+        self.halved, self.frozen, self.nodes = check_flag("halved", halved), frozen, nodes
 
     @property
     def convention(self) -> str:
@@ -187,8 +187,7 @@ class PopulationFlow(AbstractFlow):
     def _scaled(self, velocity: TwoLayerParams) -> TwoLayerParams:
         if self.time_scales is None:
             return velocity
-        scales: Any = self.time_scales if isinstance(self.time_scales, dict) else dict.fromkeys(velocity, self.time_scales)
-        return {name: scales[name].astype(leaf.dtype) * leaf for name, leaf in velocity.items()}
+        return scaled(self.time_scales, velocity)
 
     def _both(self, y: TwoLayerParams) -> tuple[Units, Float[Array, " unit"]]:
         """Student and teacher as neurons on standard normal inputs, with signed output weights."""

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import jax.random as jr
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from ..._types import as_leaf
+from ..._checks import check_key, check_not_negative
+from ..._types import as_leaf, scalar
 from ...models import TwoLayer
 from ..base import AbstractFlow
 from .flow import PopulationFlow
@@ -44,7 +45,8 @@ class IdentityLinkFlow(AbstractFlow):
         Raises:
             ValueError: the teacher is no square matrix, or one of its neurons is zero.
         """
-        self.teacher, self.init_scale = as_leaf(teacher), as_leaf(init_scale)
+        self.teacher, self.init_scale = as_leaf(teacher, "the teacher"), scalar("init_scale")(init_scale)
+        check_not_negative("init_scale", self.init_scale)
         if self.teacher.ndim != 2 or self.teacher.shape[0] != self.teacher.shape[1] or self.teacher.size == 0:
             raise ValueError(f"the teacher must be a square matrix, one row a neuron of as many inputs, not of shape {self.teacher.shape}.")
         _ = self.linked  # refuses a neuron with e_j + w_j = 0
@@ -63,7 +65,7 @@ class IdentityLinkFlow(AbstractFlow):
 
     def init(self, key: PRNGKeyArray) -> Link:
         """Normal weights of deviation init_scale/sqrt(dim)."""
-        return {"w": self.init_scale * jr.normal(key, self.teacher.shape) / jnp.sqrt(self.teacher.shape[0])}
+        return {"w": self.init_scale * jr.normal(check_key(key), self.teacher.shape) / jnp.sqrt(self.teacher.shape[0])}
 
     def loss(self, y: Link) -> Float[Array, ""]:
         """The expected squared error."""

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from ..._checks import shown
 from ...models.two_layer import TwoLayerParams
 from ..base import AbstractFlow
 from .families import kernel_of
@@ -44,6 +45,8 @@ class OrderParameterFlow(AbstractFlow):
         Raises:
             ValueError: the activation is not smooth, or there are biases, a covariance or time scales.
         """
+        if not isinstance(population, PopulationFlow):
+            raise ValueError(f"order parameters are those of a PopulationFlow, not of {shown(population)}.")
         model = population.model
         if kernel_of(model.activation, population.nodes) is None:
             raise ValueError(f"order parameters are for smooth activations such as erf or square, not {model.activation.name}.")

@@ -7,8 +7,8 @@ import jax.random as jr
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
+from ..._checks import check_count, check_key, check_not_negative, check_positive
 from ..._types import as_leaf
-from ...models.base import count
 from ..base import AbstractFlow
 from .angles import norms
 from .flow import CONVENTIONS
@@ -57,11 +57,12 @@ class PolarTeacherFlow(AbstractFlow):
         Raises:
             ValueError: the dimension is below 2 or the teacher is zero.
         """
-        if count("dim", dim) < 2:
+        self.dim = check_count("dim", dim)
+        if self.dim < 2:
             raise ValueError("an angle needs dim of at least 2; in one dimension use PopulationFlow.")
-        self.dim, self.teacher_norm, self.init_scale = dim, as_leaf(teacher_norm), as_leaf(init_scale)
-        if not isinstance(self.teacher_norm, Tracer) and not (self.teacher_norm > 0).all():
-            raise ValueError("teacher_norm must be positive: a teacher of length 0 has no direction.")
+        self.teacher_norm, self.init_scale = as_leaf(teacher_norm, "teacher_norm"), as_leaf(init_scale, "init_scale")
+        check_positive("teacher_norm", self.teacher_norm)
+        check_not_negative("init_scale", self.init_scale)
 
     @property
     def convention(self) -> str:
@@ -70,7 +71,7 @@ class PolarTeacherFlow(AbstractFlow):
 
     def init(self, key: PRNGKeyArray) -> Pair:
         """The polar coordinates of a normal vector."""
-        w = self.init_scale * jr.normal(key, (self.dim,))
+        w = self.init_scale * jr.normal(check_key(key), (self.dim,))
         return {"r": norms(w), "theta": jnp.arctan2(norms(w[1:]), w[0])}
 
     def loss(self, y: Pair) -> Float[Array, ""]:
@@ -129,7 +130,8 @@ class SymmetricTeacherFlow(AbstractFlow):
         Raises:
             ValueError: K is no integer of at least 2.
         """
-        self.number, self.init_scale = as_leaf(number), as_leaf(init_scale)
+        self.number, self.init_scale = as_leaf(number, "the number of teachers"), as_leaf(init_scale, "init_scale")
+        check_not_negative("init_scale", self.init_scale)
         if not isinstance(self.number, Tracer) and not ((self.number >= 2) & (self.number == jnp.round(self.number))).all():
             raise ValueError(f"the number of teachers must be an integer of at least 2, not {number}: for one use PolarTeacherFlow.")
 
@@ -140,7 +142,7 @@ class SymmetricTeacherFlow(AbstractFlow):
 
     def init(self, key: PRNGKeyArray) -> Pair:
         """Normal numbers x and y."""
-        x, y = self.init_scale * jr.normal(key, (2,))
+        x, y = self.init_scale * jr.normal(check_key(key), (2,))
         return {"x": x, "y": y}
 
     def _geometry(self, y: Pair) -> tuple[Array, Array, Array, Array, Array]:

@@ -27,7 +27,7 @@ def checked_teacher(teacher: Any, model: TwoLayer) -> TwoLayerParams:
     parts = teacher if isinstance(teacher, dict) else {"a": teacher}
     if "a" not in parts or not set(parts) <= {"a", "b", "c"}:
         raise ValueError(f'the teacher must be {{"a": (unit, dim)}}, with "b" and "c" of shape (unit,) if wanted, not {sorted(parts)}.')
-    parts = {name: as_leaf(part) for name, part in parts.items()}
+    parts = {name: as_leaf(part, f"the teacher's {name}") for name, part in parts.items()}
     a = parts["a"]
     if a.ndim != 2 or a.shape[0] == 0:
         raise ValueError(f'the teacher\'s "a" must have one row a neuron and at least one row, but its shape is {a.shape}.')
@@ -61,11 +61,13 @@ def checked_covariance(covariance: Any, dim: int) -> Array | None:
     """
     if covariance is None:
         return None
-    covariance = as_leaf(covariance)
+    covariance = as_leaf(covariance, "covariance")
     if covariance.shape != (dim, dim):
         raise ValueError(f"the covariance must have the shape ({dim}, {dim}) of the inputs, not {covariance.shape}.")
     if not isinstance(covariance, Tracer):
         matrix = np.asarray(covariance)
+        if not np.isfinite(matrix).all():
+            raise ValueError("the covariance must be finite.")
         if not np.allclose(matrix, matrix.T, rtol=1e-6 if matrix.dtype == np.float32 else 1e-12, atol=0):
             raise ValueError("the covariance must be symmetric: give (C + C.T)/2.")
         if not np.linalg.eigvalsh(matrix)[0] > 0:
