@@ -30,8 +30,8 @@ class CountingFlow(eqx.Module):
     ("solver", "how", "at_start", "each"),
     [
         (dfx.Tsit5(), {"dt0": 0.1}, 1, 6),
-        (dfx.Tsit5(), {"stop": GradientNormBelow(1e-3)}, 3, 6),
-        (dfx.Heun(), {"stop": [GradientNormBelow(1e-3), GradientNormBelow(1e-4)]}, 3, 3),
+        (dfx.Tsit5(), {"stop": GradientNormBelow(1e-3)}, 2, 6),
+        (dfx.Heun(), {"stop": [GradientNormBelow(1e-3), GradientNormBelow(1e-4)]}, 2, 3),
         (dfx.Euler(), {"controller": dfx.ConstantStepSize(), "dt0": 0.1}, 1, 1),
     ],
     ids=["tsit5_dt0", "tsit5_rule", "heun_rules", "euler"],
