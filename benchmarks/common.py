@@ -18,13 +18,15 @@ from threadpoolctl import threadpool_limits
 from jaxdyn import _platform
 
 
-def arguments(description: str, figure: bool = False) -> argparse.Namespace:
-    """`--quick` and `--json FILE`, with `figure` also `--figure FILE`; float64 is switched on, and one device is used."""
+def arguments(description: str, figure: bool = False, **switches: str) -> argparse.Namespace:
+    """`--quick`, `--json FILE`, with `figure` also `--figure FILE`, and switches with their help; float64 is on, and one device is used."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="end within a minute on two cores")
     parser.add_argument("--json", type=Path, help="write the figures and the machine's description here")
     if figure:
         parser.add_argument("--figure", type=Path, help="draw a figure here")
+    for name, text in switches.items():
+        parser.add_argument(f"--{name}", action="store_true", help=text)
     jax.config.update("jax_enable_x64", True)
     return parser.parse_args()
 

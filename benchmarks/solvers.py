@@ -1,12 +1,15 @@
-"""Which solver is fastest where: Tsit5, Dopri8 and KernelExponential on twenty-odd named problems; is the default near the best?
+"""Which solver is fastest where: Tsit5, Dopri8 and KernelExponential on some fifty named problems; is the default near the best?
 
 Two-layer networks (one deep one), half the sum of squares or a loss of classes, on n points; kernel regime: start of scale 2 (ReLU: 1.5,
 and outputs times 3), adaptive regime: start of scale 0.1. Wall time of a call of `solve` on one core, the second one, so without
 compilation; at the same achieved error: the Euclidean distance at the end from a run at rtol 1e-9, relative to the
 norm of the parameters, 1e-6; times are interpolated log-log between tolerances. A run of a named solver that takes more than `MOST_STEPS`
-steps is stopped, and its time is extrapolated by the time that it reached.
+steps is stopped, and its time is extrapolated by the time that it reached; one that takes more than `CAP` seconds counts as that.
 
-    python -m benchmarks.solvers [--quick] [--json FILE] [--figure FILE]
+    python -m benchmarks.solvers [--quick] [--costs] [--json FILE] [--figure FILE]
+
+`--costs` instead times single steps of Tsit5 and KernelExponential against the operations that `jaxdyn/solve/work.py` counts for them, by
+which the default is chosen.
 
 - `default_worst`: the time of a call without `solver=` over that of the best of the three, the largest of all problems.
 - `default_median`: the median.
@@ -24,11 +27,17 @@ from jax.flatten_util import ravel_pytree
 
 import jaxdyn as jd
 from benchmarks.common import alternating_seconds, arguments, at_error, pin, report
+from jaxdyn.solve.work import step_ratio
 
 TARGET = 1e-6
 MOST_STEPS = 10_000
 EARLY = 10.0
 """End times up to which Tsit5 is the truth, at rtol 1e-9; KernelExponential beyond."""
+CAP = 60.0
+"""Seconds that the slowest solver counts as."""
+TRIAL_STEPS = 20
+"""Steps by which the time of one is estimated, so that none is run for much longer than `CAP`."""
+CLASSES = ("logistic", "exponential", "cross_entropy")
 LONG = 1.0
 """Seconds from which on a run is timed once; shorter ones are timed in turn, several times."""
 DEFAULT = "default"
@@ -37,7 +46,7 @@ RTOLS = (1e-4, 1e-5, 1e-6, 1e-7)
 
 
 class Problem(NamedTuple):
-    """A named problem; `kernel` is the regime."""
+    """A named problem; `kernel` is the regime; one input on a grid, or normally distributed ones."""
 
     name: str
     activation: str
@@ -46,6 +55,12 @@ class Problem(NamedTuple):
     width: int
     t1: float
     loss: str = "square"
+    dim: int = 1
+
+
+def classes(loss: str, samples: int, width: int, dim: int, t1: float) -> Problem:
+    """A problem of classes, from a start of size 1; 3 outputs for each sample under the cross-entropy."""
+    return Problem(f"{loss} n={samples} m={width} d={dim} T={t1:.0e}", "tanh", False, samples, width, t1, loss, dim)
 
 
 PROBLEMS = [
@@ -62,8 +77,10 @@ PROBLEMS = [
     Problem("relu kernel n=100 m=256 T=1e+01", "relu", True, 100, 256, 1e1),
     Problem("tanh logistic T=1e+06", "tanh", True, 20, 128, 1e6, "logistic"),
     Problem("tanh cross-entropy T=1e+04", "tanh", True, 20, 128, 1e4, "cross_entropy"),
+    *(classes(loss, n, 32, 10, t1) for loss in CLASSES for n in (20, 200) for t1 in (1e1, 1e3, 1e6)),
+    *(classes(loss, n, 64, 64, t1) for loss, n in zip(CLASSES, (1000, 1000, 600), strict=True) for t1 in (1e1, 1e6)),
 ]
-QUICK = ("tanh kernel T=1e+00", "tanh kernel T=1e+04", "tanh adaptive T=1e+02")
+QUICK = ("logistic n=200 m=32 d=10 T=1e+03", "tanh kernel T=1e+00", "tanh kernel T=1e+04", "tanh adaptive T=1e+02")
 
 
 class Row(NamedTuple):
@@ -79,14 +96,20 @@ class Row(NamedTuple):
 
 def make(problem: Problem) -> tuple[jd.flows.GradientFlow, Any]:
     """The flow and its start."""
-    x = jnp.linspace(-1.0, 1.0, problem.samples)[:, None]
+    if problem.dim == 1:
+        x = jnp.linspace(-1.0, 1.0, problem.samples)[:, None]
+    else:
+        x = jax.random.normal(jax.random.key(1), (problem.samples, problem.dim)) / np.sqrt(problem.dim)
     y = jnp.sin(3 * x[:, 0])
-    scale, factor = (0.1, 1.0) if not problem.kernel else (1.5, 3.0) if problem.activation == "relu" else (2.0, 1.0)
+    scale, factor = (
+        (1.0 if problem.dim > 1 else 0.1, 1.0) if not problem.kernel else (1.5, 3.0) if problem.activation == "relu" else (2.0, 1.0)
+    )
     how = {"activation": problem.activation, "init_scale": scale, "output_multiplier": factor}
     if problem.loss == "cross_entropy":
-        model, labels = jd.models.MLP((problem.width,), outputs=3, **how), jnp.asarray(jnp.digitize(y, jnp.asarray([-0.5, 0.5])))
+        labels = jnp.asarray(jnp.digitize(y, jnp.asarray([-0.5, 0.5])))
+        model = jd.models.MLP((problem.width,), problem.dim, outputs=3, **how)
     else:
-        model, labels = jd.models.TwoLayer(problem.width, **how), jnp.sign(y) if problem.loss == "logistic" else y
+        model, labels = jd.models.TwoLayer(problem.width, problem.dim, **how), jnp.sign(y) if problem.loss in CLASSES else y
     flow = jd.flows.GradientFlow(model, jd.losses.loss(problem.loss), jd.data.points(x, labels))
     return flow, flow.init(jax.random.key(0))
 
@@ -94,14 +117,22 @@ def make(problem: Problem) -> tuple[jd.flows.GradientFlow, Any]:
 def runner(problem: Problem, solver: Any) -> Callable[[float], jd.Solution]:
     """A tolerance to the solution."""
     flow, start = make(problem)
-    most = None if solver is None else MOST_STEPS
-    return lambda rtol: jd.solve(flow, start, t1=problem.t1, rtol=rtol, record=2, solver=solver, max_steps=most)
+
+    def run(rtol: float, most: int | None) -> jd.Solution:
+        return jd.solve(flow, start, t1=problem.t1, rtol=rtol, record=2, solver=solver, max_steps=most)
+
+    if solver is None:
+        return lambda rtol: run(rtol, None)
+    (seconds,) = alternating_seconds([partial(run, RTOLS[0], TRIAL_STEPS)], 1)
+    most = int(np.clip(CAP * TRIAL_STEPS / seconds, 2 * TRIAL_STEPS, MOST_STEPS))
+    return lambda rtol: run(rtol, most)
 
 
 def rows_of(problem: Problem, repeats: int) -> tuple[list[Row], str]:
     """All solvers at all tolerances, and the one that the default took."""
-    of_truth = "Tsit5" if problem.t1 <= EARLY else "KernelExponential"
-    truth = np.asarray(ravel_pytree(runner(problem, SOLVERS[of_truth])(1e-9).params)[0])
+    of_truth = "Dopri8" if problem.loss in CLASSES else "Tsit5" if problem.t1 <= EARLY else "KernelExponential"
+    flow, start = make(problem)
+    truth = np.asarray(ravel_pytree(jd.solve(flow, start, problem.t1, rtol=1e-9, record=2, solver=SOLVERS[of_truth]).params)[0])
     rows, taken, runs = [], "", {name: runner(problem, solver) for name, solver in SOLVERS.items()}
     for rtol in RTOLS:
         sols = {name: run(rtol) for name, run in runs.items()}
@@ -114,12 +145,30 @@ def rows_of(problem: Problem, repeats: int) -> tuple[list[Row], str]:
         for (name, sol), seconds in zip(sols.items(), times, strict=True):
             error = float(np.linalg.norm(ravel_pytree(sol.params)[0] - truth) / np.linalg.norm(truth))
             if sol.fate is jd.Outcome.max_steps:  # at the looser tolerances that come first already, so not again
-                seconds, error = seconds * problem.t1 / float(sol.t), rtol
+                seconds, error = min(seconds * problem.t1 / float(sol.t), CAP), rtol
                 del runs[name]
             steps = int(sol.certificate.num_accepted_steps + sol.certificate.num_rejected_steps)
             rows.append(Row(problem.name, name, rtol, steps, error, seconds))
             print(f"{problem.name:>34s} {name:>18s} {rtol:7.0e} {steps:8d} {error:9.1e} {seconds:9.4f}", flush=True)
     return rows, taken
+
+
+def costs() -> None:
+    """Prints, for problems of all sizes, the time of a step of each solver and the ratio, measured and as counted."""
+    for problem in PROBLEMS:
+        if not problem.name.endswith("T=1e+01") and problem.t1 != 1.0:
+            continue
+        flow, start = make(problem)
+        times = []
+        for solver, steps in ((dfx.Tsit5(), 400), (jd.KernelExponential(), 40)):
+            both = [partial(jd.solve, flow, start, 1e30, solver=solver, record=2, max_steps=most) for most in (steps, 2 * steps)]
+            short, long = alternating_seconds(both, 5)
+            times.append((long - short) / steps)
+        explicit, kernel, counted = times[0] * 1e6, times[1] * 1e6, step_ratio((flow, start))
+        print(
+            f"{problem.name:>34s} {explicit:9.1f} us {kernel:9.0f} us, ratio {kernel / explicit:6.1f}, counted {counted:6.1f}", flush=True
+        )
+        jax.clear_caches()
 
 
 def at_target(rows: list[Row]) -> float:
@@ -152,8 +201,11 @@ def draw(table: dict[str, dict[str, float]], chosen: dict[str, str], file: str) 
 
 def main() -> None:
     """Runs the benchmark."""
-    args = arguments(__doc__ or "", figure=True)
+    args = arguments(__doc__ or "", figure=True, costs="time single steps against their counted operations")
     pin()
+    if args.costs:
+        costs()
+        return
     rows, table, chosen = [], {}, {}
     for problem in [one for one in PROBLEMS if not args.quick or one.name in QUICK]:
         mine, chosen[problem.name] = rows_of(problem, 5)
