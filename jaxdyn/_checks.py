@@ -71,7 +71,8 @@ def check_number(name: str, value: Any, expected: str, fits: Callable[[Any], Any
     """
     if isinstance(value, Tracer):
         return
-    if not (is_real(value) and np.isfinite(value) and fits(value)):
+    # under jit a comparison of a jax array is traced even where the array is known
+    if not (is_real(value) and np.isfinite(value) and fits(np.asarray(value)[()])):
         raise ValueError(f"{name}={shown(value)} must be {expected}.")
 
 

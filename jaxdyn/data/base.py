@@ -65,15 +65,20 @@ class Samples(Readable, eqx.Module):
     def split(self, n: int) -> tuple["Samples", "Samples"]:
         """The first n samples, and the others.
 
-        A `ValueError` is raised if a part would be empty.
-
         Args:
             n: how many samples the first part has; both parts need one at least.
 
         Returns:
             Two data sets of the same name.
+
+        Raises:
+            ValueError: if a part would be empty.
         """
-        check_count("n", n, most=self.num_samples - 1)
+        n = check_count("n", n)
+        if n >= self.num_samples:
+            raise ValueError(
+                f"n must be below the number of samples, which is {self.num_samples}, so that no part is empty; {n} was given."
+            )
         return Samples(self.x[:n], self.y[:n], self.name), Samples(self.x[n:], self.y[n:], self.name)
 
 

@@ -132,7 +132,7 @@ def penalty_of(name: str, value: Any) -> Array | None:
     if value is None:
         return None
     number = as_leaf(value, name)
-    if is_concrete(number) and not (is_real(number) and np.isfinite(number) and number >= 0):
+    if is_concrete(number) and not (is_real(number) and np.isfinite(number) and np.asarray(number) >= 0):
         raise ValueError(f"{name}={shown(value)} must be one finite number, zero or positive: below zero the loss would have no minimum.")
     return number
 

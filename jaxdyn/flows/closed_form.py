@@ -185,7 +185,7 @@ class LinearisedSolution(Readable, eqx.Module):
 
     def _at(self, t: ArrayLike, function: Callable[[Array], Any]) -> Any:
         t = as_leaf(t, "t").astype(self.residual.dtype)
-        if is_concrete(t) and not np.all(t >= 0):
+        if is_concrete(t) and not np.all(np.asarray(t) >= 0):
             raise ValueError("t must be zero or positive, infinity included: the flow is followed forwards.")
         if t.ndim > 1:
             raise ValueError(f"t must be a time or a vector of times, but has shape {t.shape}: ravel it.")

@@ -106,7 +106,7 @@ class StochasticDescent(AbstractWrapper):
             learning_rate = as_leaf(learning_rate, "the learning rate")
             if learning_rate.ndim > 0:
                 raise ValueError(f"the learning rate must be one number, not of shape {learning_rate.shape}: use time_scales of the flow.")
-            if is_concrete(learning_rate) and not 0 < learning_rate < np.inf:
+            if is_concrete(learning_rate) and not 0 < np.asarray(learning_rate) < np.inf:
                 raise ValueError(f"the learning rate must be positive and finite; {learning_rate} was given.")
         _check_optimiser(optimiser)
         batch, replacement = None if batch is None else check_count("batch", batch), check_flag("replacement", replacement)

@@ -179,7 +179,10 @@ class Lane:
         if dt0 is None and isinstance(innermost(controller), dfx.PIDController):
             tolerance = self._tolerance(atol_factor, still, still)
             guess = first_step(lambda y: self._field(zero, y, (t0, hold)), still, velocity, tolerance, self._error_order())
-            dt0 = jnp.where(jnp.isfinite(guess) & (guess > 0), guess, room).astype(self.dtype if invariant else self.time_dtype)
+            # a power of two: the last bits of logarithms differ between compiled programs, and a length needs no digits
+            known = jnp.isfinite(guess) & (guess > 0)
+            power = jnp.floor(jnp.log2(jnp.where(known, guess, 1.0))).astype(int)
+            dt0 = jnp.where(known, jnp.ldexp(jnp.ones_like(guess), power), room).astype(self.dtype if invariant else self.time_dtype)
         first, controller_state = controller.init(self.term, origin, horizon, still, dt0, (t0 - origin, hold), func, order)
         step_size = jax.lax.stop_gradient((first - origin).astype(self.dtype))
         step_size = jnp.where(jnp.isfinite(step_size) & (step_size > 0), step_size, room)
@@ -277,12 +280,12 @@ class Lane:
 
     def _atol_factor(self, params: Params) -> Array:
         """The largest absolute entry of what moves of the start, at most 1; 1 where that is 0, and where no tolerance follows the start."""
-        one = jnp.ones((), self.dtype)
-        if not self.settings.follows_start or getattr(self.flow, "has_unit_scale", False):
+        one, follows = jnp.ones((), self.dtype), self.settings.atol_follows
+        if follows is None or getattr(self.flow, "has_unit_scale", False):
             return one
         moving = jnp.where(root_of_mobility(self.flow, params) > 0, jnp.abs(ravel_pytree(params)[0]), 0.0)
         largest = jax.lax.stop_gradient(jnp.max(moving, initial=0.0)).astype(self.dtype)
-        return jnp.where(largest > 0, jnp.minimum(largest, one), one)
+        return jnp.where(follows & (largest > 0), jnp.minimum(largest, one), one)
 
     def _error_order(self) -> Any:
         """The order of the error estimate: the controller's, if it names one, or the solver's."""
@@ -314,8 +317,7 @@ class Lane:
         hold = None if self.kinks is None or state.kinks is None else self.kinks.hold(state.kinks)
         y1, y_error, dense, solver_state, result = self._advance(h, state, hold, made_jump)
         solved = dfx.is_okay(result)
-        if y_error is not None:
-            y_error = jnp.where(self._is_lost(h, state, y1, hold), jnp.inf, y_error)
+        resolved = ~self._is_lost(h, state, y1, hold)
         finite = jnp.all(jnp.isfinite(y1)) & solved
         # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
@@ -324,7 +326,7 @@ class Lane:
             jax.lax.stop_gradient(state.y),
             jax.lax.stop_gradient(jnp.where(finite, y1, state.y)),
             (state.t - origin, hold),
-            None if y_error is None else jax.lax.stop_gradient(jnp.where(finite & ~jnp.isnan(y_error), y_error, jnp.inf)),
+            None if y_error is None else jax.lax.stop_gradient(jnp.where(finite & resolved & ~jnp.isnan(y_error), y_error, jnp.inf)),
             self._error_order(),
             state.controller_state,
         )

@@ -14,7 +14,7 @@ RecordRequest = int | Array | np.ndarray | list | tuple | Literal["steps"]
 def is_infinite(t1: Any) -> bool:
     """Whether an end time asks for the limit; one that is traced does not."""
     number = isinstance(t1, float | np.floating | np.ndarray | jax.Array) and not isinstance(t1, Tracer)
-    return number and np.ndim(t1) == 0 and bool(t1 == np.inf)
+    return number and np.ndim(t1) == 0 and bool(np.asarray(t1) == np.inf)
 
 
 def last_finite(record: RecordRequest | None) -> float:

@@ -164,7 +164,7 @@ def make_settings(
     Raises:
         ValueError: a value makes no sense, or the precision cannot hold it.
     """
-    solver, follows = dfx.Tsit5() if how.solver is None else how.solver, False
+    solver, follows = dfx.Tsit5() if how.solver is None else how.solver, None
     if not isinstance(solver, dfx.AbstractSolver):
         raise ValueError(f"the solver must be one of diffrax's, such as diffrax.Dopri8(), not {shown(solver)}.")
     if not _takes_one_term(solver):
@@ -172,7 +172,7 @@ def make_settings(
     check_number("t0", t0, "a finite time")
     to_limit = is_infinite(t1)
     if not to_limit:
-        check_number("t1", t1, f"a time after t0={t0}, or jax.numpy.inf", lambda t: not is_concrete(t0) or t > t0)
+        check_number("t1", t1, f"a time after t0={t0}, or jax.numpy.inf", lambda t: not is_concrete(t0) or t > np.asarray(t0))
     if how.max_steps is not None:
         check_whole("max_steps", how.max_steps)
     if how.dt0 is not None:
@@ -209,7 +209,7 @@ def make_settings(
         if is_concrete(rtol):
             check_tolerance(float(rtol), dtype)
         atol = 1e-2 * rtol if how.atol is None else how.atol
-        follows = how.atol is None
+        follows = jnp.asarray(how.atol is None)  # a leaf: giving an atol compiles nothing again
         check_number("atol", atol, "zero or positive", lambda tolerance: tolerance >= 0)
         # PI control: half the rejections of I control where the field jumps
         controller = dfx.PIDController(rtol=as_leaf(rtol), atol=as_leaf(atol), pcoeff=0.3, icoeff=0.4)
@@ -228,7 +228,8 @@ def make_settings(
         checkpoints=checkpoints,
         gives_up=gives_up,
         limit_after=jnp.asarray(last_finite(record), jnp.result_type(float)) if to_limit else None,
-        follows_start=("controller", *(["root_finder"] if "atol" in open_places else [])) if follows else (),
+        atol_follows=follows,
+        root_finder_follows=follows is not None and "atol" in open_places,
     )
 
 

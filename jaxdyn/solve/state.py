@@ -1,6 +1,7 @@
 """What a lane is made of: its settings, its state, its certificate, and the stretch that a step passed over."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -49,8 +50,8 @@ class Settings(Readable, eqx.Module):
         checkpoints: states kept for reverse-mode derivatives; None for forward-mode ones (static).
         limit_after: the lane ends in its limit, at a time after this one; None for one that ends at t1.
         gives_up: when the lane ends as `too_stiff`, for another solver; None for a solver that the caller named.
-        follows_start: which absolute tolerances are multiplied by the lane's `atol_factor`: "controller", and "root_finder" for that of an
-            implicit solver (static).
+        atol_follows: whether the absolute tolerance is multiplied by the lane's `atol_factor`; None for a controller that the caller made.
+        root_finder_follows: whether that of an implicit solver's root finder is too (static).
     """
 
     solver: dfx.AbstractSolver
@@ -64,7 +65,8 @@ class Settings(Readable, eqx.Module):
     checkpoints: int | None = eqx.field(static=True, default=None)
     limit_after: Float[Array, ""] | None = None
     gives_up: AbstractGiveUp | None = None
-    follows_start: tuple[str, ...] = eqx.field(static=True, default=())
+    atol_follows: Bool[Array, ""] | None = None
+    root_finder_follows: bool = eqx.field(static=True, default=False)
 
     def scaled(self, factor: Float[Array, ""]) -> "Settings":
         """The settings of a lane, with the absolute tolerances that follow its start.
@@ -75,13 +77,16 @@ class Settings(Readable, eqx.Module):
         Returns:
             The settings; the same where every absolute tolerance was given by the caller.
         """
-        where = {"controller": lambda s: s.controller.atol, "root_finder": lambda s: s.solver.root_finder.atol}
+        places: list[Callable[[Any], Array]] = []
+        if self.atol_follows is not None:
+            places.append(lambda s: s.controller.atol)
+        if self.root_finder_follows:
+            places.append(lambda s: s.solver.root_finder.atol)
         settings = self
-        for name in self.follows_start:
-            old = where[name](settings)
+        for place in places:
+            old = place(settings)
             # a product below the smallest normal number would be zero, and an error relative to zero is no number
-            new = jnp.maximum(old * factor.astype(old.dtype), jnp.finfo(old.dtype).tiny)
-            settings = eqx.tree_at(where[name], settings, new)
+            settings = eqx.tree_at(place, settings, jnp.maximum(old * factor.astype(old.dtype), jnp.finfo(old.dtype).tiny))
         return settings
 
 

@@ -96,17 +96,18 @@ def test_nearly_orthogonal():
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: data.cone(1, 0.5, 2, key=jr.key(0)), "n >= 2"),
-        (lambda: data.cone(4, 0.5, 1, key=jr.key(0)), "dim >= 2"),
+        (lambda: data.cone(1, 0.5, 2, key=jr.key(0)), "n must be an integer of at least 2; 1 was given"),
+        (lambda: data.cone(4, 0.5, 1, key=jr.key(0)), "dim must be an integer of at least 2; 1 was given"),
         (lambda: data.cone(4, 1.0, 3, key=jr.key(0)), "strictly between -1 and 1"),
         (lambda: data.cone(4, float("nan"), 3, key=jr.key(0)), "strictly between -1 and 1"),
         (lambda: data.cone(4, 0.5, 3, equal=True, key=jr.key(0)), "raise dim or leave equal out"),
         (lambda: data.cone(4, -0.34, 9, equal=True, key=jr.key(0)), "raise mu or leave equal out"),
-        (lambda: data.cone(4, 0.5, 3, norm=0.0, key=jr.key(0)), "norm must be positive"),
+        (lambda: data.cone(4, 0.5, 3, norm=0.0, key=jr.key(0)), "norm=0.0 must be positive and finite"),
         (lambda: data.orthonormal(4, 3, key=jr.key(0)), "1 <= n <= dim"),
-        (lambda: data.orthonormal(2, 3, norm=-1.0, key=jr.key(0)), "norm must be positive"),
-        (lambda: data.nearly_orthogonal(0, 3, key=jr.key(0)), "n >= 1 and dim >= 1"),
-        (lambda: data.nearly_orthogonal(2, 3, norm=float("inf"), key=jr.key(0)), "norm must be positive"),
+        (lambda: data.orthonormal(2, 3, norm=-1.0, key=jr.key(0)), "norm=-1.0 must be positive and finite"),
+        (lambda: data.nearly_orthogonal(0, 3, key=jr.key(0)), "n must be an integer of at least 1; 0 was given"),
+        (lambda: data.nearly_orthogonal(3, 0, key=jr.key(0)), "dim must be an integer of at least 1; 0 was given"),
+        (lambda: data.nearly_orthogonal(2, 3, norm=float("inf"), key=jr.key(0)), "norm=inf must be positive and finite"),
     ],
 )
 def test_misuse_names_the_mend(make, words):

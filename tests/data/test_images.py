@@ -95,10 +95,10 @@ def test_broken_archives(tmp_path, spoil):
     ("arguments", "words"),
     [
         ((3, 3), "two different digits"),
-        ((3, 10), "two different digits"),
-        ((3, 5, 1), "n must be from 2 to 8"),
-        ((3, 5, 9), "n must be from 2 to 8"),
-        ((3, 5, None, "valid"), "split must be train or test"),
+        ((3, 10), "second must be an integer from 0 to 9; 10 was given"),
+        ((3, 5, 1), "n must be an integer from 2 to 8; 1 was given"),
+        ((3, 5, 9), "n must be an integer from 2 to 8; 9 was given"),
+        ((3, 5, None, "valid"), "split='valid' must be one of 'train', 'test'"),
         ((3, 5, None, "test"), "there is no t10k-labels-idx1-ubyte"),
     ],
 )

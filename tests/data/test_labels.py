@@ -83,9 +83,9 @@ NIL = data.points([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]], [1, -1, 1])
         (lambda: data.smallest_cosine(NIL), "sample 1 is zero"),
         (lambda: data.smallest_cosine(ONE), "at least two"),
         (lambda: data.flip_labels(data.points([1.0], [2.0]), 0.5, jr.key(0)), "-1 or \\+1"),
-        (lambda: data.flip_labels(ONE, 1.5, jr.key(0)), "between 0 and 1"),
-        (lambda: data.with_outliers(ONE, -0.1, 1.0, jr.key(0)), "between 0 and 1"),
-        (lambda: data.with_outliers(ONE, 0.5, -1.0, jr.key(0)), "not negative"),
+        (lambda: data.flip_labels(ONE, 1.5, jr.key(0)), "share=1.5 must be a number from 0 to 1"),
+        (lambda: data.with_outliers(ONE, -0.1, 1.0, jr.key(0)), "share=-0.1 must be a number from 0 to 1"),
+        (lambda: data.with_outliers(ONE, 0.5, -1.0, jr.key(0)), "size=-1.0 must be zero or positive, and finite"),
     ],
 )
 def test_misuse_names_the_mend(make, words):
