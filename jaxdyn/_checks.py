@@ -46,8 +46,10 @@ def check_untraced(what: str, *values: Any) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as text for an error: one line of at most 60 characters."""
-    return f"{' '.join(repr(value).split()):.60}"
+    """A value as text for an error: one line of at most 60 characters; an array without axes is shown as its number."""
+    scalar = isinstance(value, np.generic | np.ndarray | jax.Array) and not isinstance(value, Tracer) and is_real(value)
+    text = str(np.asarray(value)) if scalar else repr(value)
+    return f"{' '.join(text.split()):.60}"
 
 
 def is_real(value: Any) -> bool:

@@ -82,17 +82,18 @@ class Samples(Readable, eqx.Module):
         return Samples(self.x[:n], self.y[:n], self.name), Samples(self.x[n:], self.y[n:], self.name)
 
 
-def check_samples(samples: Any) -> None:
+def check_samples(samples: Any, name: str = "the samples") -> None:
     """Refuses what is no data set.
 
     Args:
         samples: any object.
+        name: what the caller calls it.
 
     Raises:
         ValueError: it has no fields x and y.
     """
     if isinstance(samples, type) or not (hasattr(samples, "x") and hasattr(samples, "y")):
-        raise ValueError(f"the samples must have fields x and y, and {shown(samples)} has not: make them with jaxdyn.data.points(x, y).")
+        raise ValueError(f"{name} must have fields x and y, and {shown(samples)} has not: make them with jaxdyn.data.points(x, y).")
 
 
 def points(x: Float[Array, "sample dim"], y: Float[Array, " sample"], name: str = "points") -> Samples:

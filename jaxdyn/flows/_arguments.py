@@ -42,7 +42,7 @@ def check_model(model: Any) -> None:
             raise ValueError(f"the model is a {kind.__name__} of {package}, which is no function apply(params, x): {FOREIGN[package]}.")
     apply = getattr(model, "apply", model)
     if not callable(apply):
-        raise ValueError(f"the model must be a function apply(params, x) or have a method of that name, but a {kind.__name__} came.")
+        raise ValueError(f"the model must be a function apply(params, x) or have a method of that name, but a {kind.__name__} was given.")
     if not takes(apply, 2):
         fix = _EQUINOX if any(part.__module__.startswith("equinox") for part in kind.__mro__) else "the parameters are its first argument"
         raise ValueError(f"the model must be a function apply(params, x), but {shown(model)} does not take two arguments: {fix}.")
@@ -111,7 +111,7 @@ def scales_of(time_scales: Any) -> PyTree | None:
     for scale in jax.tree.leaves(scales):
         if is_concrete(scale) and not np.all(np.isfinite(scale) & (np.asarray(scale) >= 0)):
             raise ValueError(
-                f"a time scale must be zero or positive, and finite: a negative one would ascend the loss; {shown(scale)} came."
+                f"a time scale must be zero or positive, and finite: a negative one would ascend the loss; {shown(scale)} was given."
             )
     return scales
 

@@ -87,7 +87,7 @@ class GradientFlow(AbstractFlow):
         """
         check_model(model)
         check_loss(loss_function)
-        check_samples(data)
+        check_samples(data, "the data")
         check_initial(initial)
         if getattr(loss_function, "signs", False):
             check_labels(data)

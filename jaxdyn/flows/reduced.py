@@ -95,7 +95,7 @@ class ReducedFlow(AbstractFlow):
         Raises:
             ValueError: the network is not univariate with bias and relu, or does not train all its layers, or data or loss are none.
         """
-        check_samples(data)
+        check_samples(data, "the data")
         check_loss(loss_function)
         if getattr(loss_function, "signs", False):
             check_labels(data)

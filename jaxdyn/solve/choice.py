@@ -20,9 +20,9 @@ from .settings import Tolerances
 from .state import AbstractGiveUp
 from .work import step_ratio
 
-FIRST_MARK = 10
+FIRST_MARK = 8
 """Times are noted after so many steps, twice as many, four times as many, ...: how a lane's steps grow."""
-FIRST_STEPS = 40
+FIRST_STEPS = 32
 """Steps of Tsit5 after which jaxdyn first estimates how many more it needs."""
 KERNEL_STEPS = 60
 """Steps that KernelExponential is expected to need, whatever the end time."""
@@ -37,9 +37,8 @@ STABILITY = 3.3
 
 
 def is_mark(num_steps: Int[Array, ""]) -> Bool[Array, ""]:
-    """Whether the number of steps is `FIRST_MARK` times a power of two: then the time is noted, and the rule is asked."""
-    doublings = jnp.round(jnp.log2(jnp.maximum(num_steps, 1) / FIRST_MARK))
-    return num_steps == FIRST_MARK * 2 ** jnp.maximum(doublings, 0).astype(num_steps.dtype)
+    """Whether the number of steps is a power of two, from `FIRST_MARK` on: then the time is noted, and the rule is asked."""
+    return (num_steps >= FIRST_MARK) & (num_steps & (num_steps - 1) == 0)
 
 
 def steps_left(moment: Moment) -> Float[Array, ""]:
@@ -58,12 +57,11 @@ def steps_left(moment: Moment) -> Float[Array, ""]:
     """
     tiny, pace = jnp.finfo(moment.t.dtype).tiny, moment.pace
     num_steps = moment.num_steps - pace.num_steps
-    quarter, half, gone = (jnp.maximum(t - pace.t, tiny) for t in (pace.quarter, pace.half, moment.t))
-    before, last = jnp.maximum(half - quarter, tiny) / (num_steps / 4), jnp.maximum(gone - half, tiny) / (num_steps / 2)
-    growth = jnp.clip(jnp.log(last / before) / jnp.log((half + gone) / (quarter + half)), 0.0, 1.0)
+    quarter, half, gone = jnp.stack([pace.quarter, pace.half, moment.t]) - pace.t + tiny
+    before, last = (half - quarter + tiny) / (num_steps / 4), (gone - half + tiny) / (num_steps / 2)
+    growth = jnp.clip(jnp.log(last / before) / jnp.log((half + gone) / (quarter + half)), 0.0, 1 - 1e-6)
     step = last * (2 * gone / (half + gone)) ** growth
-    rest, decades = 1 - growth, jnp.log1p(jnp.maximum(moment.t1 - moment.t, 0.0) / gone)
-    return gone / step * jnp.where(rest > 1e-6, jnp.expm1(rest * decades) / jnp.where(rest > 1e-6, rest, 1.0), decades)
+    return gone / step * jnp.expm1((1 - growth) * jnp.log1p((moment.t1 - moment.t) / gone)) / (1 - growth)
 
 
 class TooStiff(AbstractGiveUp):

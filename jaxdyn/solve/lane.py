@@ -419,8 +419,8 @@ class Lane:
         pace = state.pace
         if settings.gives_up is not None:
             noted = running & settings.gives_up.is_marked(steps - pace.num_steps)
-            now = pace._replace(quarter=pace.half, half=jnp.where(accepted, t, state.t))
-            pace = jax.tree.map(lambda new, old: jnp.where(noted, new, old), now, pace)
+            now = jnp.where(accepted, t, state.t)
+            pace = pace._replace(quarter=jnp.where(noted, pace.half, pace.quarter), half=jnp.where(noted, now, pace.half))
             gives_up, projected = settings.gives_up(moment, old.projected_steps)
             fate = jnp.where(gives_up, int(Outcome.too_stiff), fate)
         fate = first_met(settings.rules, moment, fate, accepted)

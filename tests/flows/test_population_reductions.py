@@ -134,7 +134,7 @@ ERF = PopulationFlow(jd.models.TwoLayer(2, 3, False, "erf"), np.ones((1, 3)))
         (lambda: SymmetricTeacherFlow(0), "integer of at least 2"),
         (lambda: SymmetricTeacherFlow(2.5), "integer of at least 2"),
         (lambda: PolarTeacherFlow(1), "dim of at least 2"),
-        (lambda: PolarTeacherFlow(3, teacher_norm=0.0), "must be positive"),
+        (lambda: PolarTeacherFlow(3, teacher_norm=0.0), "teacher_norm=0.0 must be positive and finite"),
         (lambda: IdentityLinkFlow(np.zeros((2, 3))), "square matrix"),
         (lambda: IdentityLinkFlow(-np.eye(3)), "neuron 0 of the teacher is zero"),
         (lambda: OrderParameterFlow(PopulationFlow(relu_student(2, 3), np.ones((1, 3)))), "smooth activations"),

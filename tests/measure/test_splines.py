@@ -103,7 +103,7 @@ def test_bad_samples(build):
         build(jd.data.points(np.eye(2), np.zeros(2)))
     with pytest.raises(ValueError, match="two or more points"):
         build(jd.data.points(np.zeros(1), np.zeros(1)))
-    with pytest.raises(ValueError, match="too few"):
+    with pytest.raises(ValueError, match="points must be an integer of at least 2; 1 was given"):
         build(DATA, points=1)
 
 
