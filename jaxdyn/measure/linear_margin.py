@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import ArrayLike, Float
 from scipy.optimize import nnls
 
-from .._checks import plainly
+from .._checks import is_concrete, plainly
 from .._repr import fields_html, text_of
 
 SEPARATED = 1e-8
@@ -63,11 +63,12 @@ def max_margin(x: ArrayLike) -> MaxMargin:
         The margin, its direction and the duals.
 
     Raises:
-        ValueError: there is no sample, a value is not finite, or a sample is all zeros.
+        ValueError: there is no sample, a value is not finite or traced, or a sample is all zeros.
 
     Reference:
         Lawson & Hanson (1974), Solving Least Squares Problems, chapter 23 (least distance programming).
     """
+    _check_known("max_margin", x)
     x = np.asarray(x, float)
     if x.ndim != 2 or x.size == 0 or not np.isfinite(x).all():
         raise ValueError(f"max_margin takes finite samples, one row each and at least one, not an array of shape {x.shape}.")
@@ -81,6 +82,11 @@ def max_margin(x: ArrayLike) -> MaxMargin:
         margin = float(np.linalg.norm(duals @ x))
         return MaxMargin(margin, duals @ x / margin, duals)
     return MaxMargin(0.0, np.full(x.shape[1], np.nan), duals)
+
+
+def _check_known(name: str, samples: Any) -> None:
+    if not is_concrete(samples):
+        raise ValueError(f"{name} runs on the host: call it outside of jax.grad, jax.vmap and jax.jit, on samples that are known numbers.")
 
 
 def _nearest(x: np.ndarray) -> np.ndarray:
@@ -104,11 +110,12 @@ def class_margins(samples: Any) -> ClassMargins:
         The margins.
 
     Raises:
-        ValueError: labels are others, a class is empty, or a sample is all zeros.
+        ValueError: labels are others, a class is empty, a value is traced, or a sample is all zeros.
 
     Reference:
         Min, Mallada & Vidal (2023), arXiv:2307.12851, for the alignment; Phuong & Lampert (2021), ICLR, for the max margin of each class.
     """
+    _check_known("class_margins", samples)
     x, y = np.asarray(samples.x, float), np.asarray(samples.y)
     if y.ndim != 1 or not np.all(np.abs(y) == 1) or np.all(y == y[0]):
         raise ValueError("class_margins takes samples of both classes, with the labels -1 and +1.")

@@ -133,7 +133,10 @@ def test_data_pass_through_transformations_unchecked():
         (lambda: data.digits(1, 10), "second must be an integer from 0 to 9; 10 was given"),
         (lambda: data.digits(n=1), "n must be an integer from 2 to 360; 1 was given"),
         (lambda: data.digits(n=1000), "n must be an integer from 2 to 360; 1000 was given"),
-        (lambda: data.points([1.0, 2.0], [0.0, 1.0]).split(2), "n must be below the number of samples, which is 2, so that no part is empty; 2 was given"),
+        (
+            lambda: data.points([1.0, 2.0], [0.0, 1.0]).split(2),
+            "n must be below the number of samples, which is 2, so that no part is empty; 2 was given",
+        ),
         (lambda: data.train_test(data.points([1.0, 2.0], [0.0, 1.0]), 1.0, jr.key(0)), "between 0 and 1"),
         (lambda: data.train_test(data.points([1.0], [0.0]), 0.5, jr.key(0)), "at least two"),
     ],

@@ -223,7 +223,11 @@ def test_a_constant_network_stays_where_it_is():
         ({"loss_function": jd.losses.logistic, "data": SIGNS}, START, "integrate the flow with jaxdyn.solve"),
         ({"norm_barrier": 2.0}, START, "leave it out"),
         ({"frozen": ("a", "b", "c")}, START, "leave one of them out of `frozen`"),
-        ({"time_scales": {"a": 1.0, "b": -1.0, "c": 1.0}}, START, "must be zero or positive, and finite: a negative one would ascend the loss; -1.0 was given"),
+        (
+            {"time_scales": {"a": 1.0, "b": -1.0, "c": 1.0}},
+            START,
+            "must be zero or positive, and finite: a negative one would ascend the loss; -1.0 was given",
+        ),
     ],
 )
 def test_what_has_no_closed_form_is_refused(settings, start, words):

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 import pytest
 
@@ -63,7 +64,7 @@ def test_misuse():
         measure.aligned(flow(1, x=X * (Y > 0)[:, None]), 0.0, params)
     deep = jd.flows.GradientFlow(jd.models.MLP((2, 2), dim=2), jd.losses.exponential, jd.data.points(X, Y))
     with pytest.raises(ValueError, match="two-layer"):
-        measure.aligned(deep, 0.0, [])
+        measure.aligned(deep, 0.0, deep.init(jr.key(0)))
 
 
 def test_times():

@@ -21,13 +21,26 @@ FLOW = jd.flows.GradientFlow(MODEL, jd.losses.square, DATA)
 kkt = eqx.filter_jit(measure.correlation_kkt)
 
 
-class Clock(eqx.Module):
+class Clock(jd.flows.AbstractWrapper):
     """A flow around another, whose state holds the other's params."""
 
-    inner: Any
+    other: Any
 
-    def weights(self, state):
-        return state["direction"]
+    @property
+    def wrapped(self):
+        return self.other
+
+    def init(self, key):
+        return {"direction": self.other.init(key)}
+
+    def weights(self, y):
+        return y["direction"]
+
+    def loss(self, y):
+        return self.other.loss(y["direction"])
+
+    def vector_field(self, t, y, args=None):
+        return {"direction": self.other.vector_field(t, y["direction"], args)}
 
 
 def drawn(model, seed=0):

@@ -113,7 +113,12 @@ def test_rows_and_columns():
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"), [({"activation": "tanh"}, "no closed form"), ({"depth": 0}, "depth must be an integer of at least 1; 0 was given"), ({"bias_variance": (1.0,)}, "need 2")]
+    ("changes", "words"),
+    [
+        ({"activation": "tanh"}, "no closed form"),
+        ({"depth": 0}, "depth must be an integer of at least 1; 0 was given"),
+        ({"bias_variance": (1.0,)}, "need 2"),
+    ],
 )
 def test_misuse(changes, words):
     with pytest.raises(ValueError, match=words):

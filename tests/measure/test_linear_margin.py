@@ -76,5 +76,7 @@ def test_misuse():
         measure.max_margin(np.zeros((0, 2)))
     with pytest.raises(ValueError, match="both classes"):
         measure.class_margins(jd.data.points(np.eye(2), np.ones(2)))
-    with pytest.raises(jax.errors.TracerArrayConversionError):
+    with pytest.raises(ValueError, match=r"max_margin runs on the host: call it outside of jax\.grad, jax\.vmap and jax\.jit"):
         jax.jit(measure.max_margin)(np.eye(2))
+    with pytest.raises(ValueError, match="class_margins runs on the host"):
+        jax.jit(lambda x: measure.class_margins(jd.data.points(x, [1.0, -1.0])))(np.eye(2))
