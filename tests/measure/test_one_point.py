@@ -124,4 +124,4 @@ def test_a_target_of_another_shape_is_refused(target):
 def test_flows_without_a_link_have_no_potential():
     flow = jd.flows.PopulationFlow(jd.models.TwoLayer(DIM, DIM, False, trains=("a",), scaling="one"), np.eye(DIM))
     with pytest.raises(ValueError, match="IdentityLinkFlow"):
-        measure.potential(flow, NOW, {"w": jnp.asarray(W)})
+        measure.potential(flow, NOW, flow.init(jr.key(0)))

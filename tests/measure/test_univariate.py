@@ -67,12 +67,12 @@ def test_share_of_weight_near_samples():
 
 
 def test_misuse():
-    planar = jd.models.TwoLayer(4, dim=2)
+    bare = jd.flows.GradientFlow(lambda params, x: x[:, 0], jd.losses.square, DATA)  # without a start, whose shapes would be compared first
     for params in ({"a": jnp.ones((4, 2)), "b": jnp.ones(4), "c": jnp.ones(4)}, {"a": jnp.ones((4, 1)), "c": jnp.ones(4)}, jnp.ones(3)):
         for observable in (knots, weight_near_samples):
             with pytest.raises(ValueError, match="univariate two-layer network with bias"):
-                observable(FLOW, 0.0, params)
-    flow = jd.flows.GradientFlow(planar, jd.losses.square, jd.data.points(np.eye(2), np.ones(2)))
+                observable(bare, 0.0, params)
+    flow = jd.flows.GradientFlow(lambda params, x: x[:, 0], jd.losses.square, jd.data.points(np.eye(2), np.ones(2)))
     with pytest.raises(ValueError, match="inputs of dimension 1"):
         weight_near_samples(flow, 0.0, made([1.0]))
     with pytest.raises(ValueError, match="inputs of dimension 1"):
