@@ -236,7 +236,7 @@ def test_the_params_decide_the_dtype():
         ({"width": -1}, "width must be an integer of at least 1"),
         ({"width": 2.5}, "width must be an integer"),
         ({"dim": 0}, "dim must be an integer"),
-        ({"scaling": "cubic"}, "one, sqrt, linear"),
+        ({"scaling": "cubic"}, "scaling='cubic' must be one of 'one', 'sqrt', 'linear'"),
         ({"trains": ("a", "d")}, "letters a, b, c"),
         ({"trains": ()}, "letters a, b, c"),
         ({"trains": "aa"}, "each once"),
