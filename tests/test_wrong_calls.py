@@ -620,7 +620,11 @@ TABLE = {
     ],
     "flows.check_methods": [of(flows.check_methods, flow) for flow in (None, 3, flows.GradientFlow, MODEL)],
     "flows.check_shapes": [of(flows.check_shapes, FLOW, params) for params in (START, ONE, {"a": jnp.ones((2, 1))})],
-    "flows.arc_length": [of(flows.arc_length, FLOW, PARAMS, None)],
+    "models.Network": [
+        *[of(models.Network, function, MODEL.init) for function in (None, 3, "tanh")],
+        *[of(models.Network, plain, start) for start in (None, 3, PARAMS)],
+        *[of(models.Network, plain, MODEL.init, init_scale=scale) for scale in ("big", 1j, jnp.ones(2), None)],
+    ],
     "flows.loss_time": [of(flows.loss_time, 3, PARAMS, PARAMS)],
 }
 OBSERVABLES = [
@@ -819,13 +823,14 @@ EXCUSED = {
         )
     },
     "measure.KernelOptions": TYPE,
+    "flows.arc_length": "the norm of any pytree",
     "plot.style": "takes no arguments",
     **{f"plot.{name}": "a colour" for name in ("BLUE", "GREEN", "GREY", "INK", "ORANGE")},
 }
 
 
 def test_every_public_name_is_in_the_table():
-    public = {name for name in vars(jd) if not name.startswith("_") and not isinstance(getattr(jd, name), types.ModuleType)}
+    public = {name for name in dir(jd) if not name.startswith("_") and not isinstance(getattr(jd, name), types.ModuleType)}
     for space in (data, flows, losses, measure, models, plot):
         short = space.__name__.rpartition(".")[2]
         public |= {

@@ -49,6 +49,8 @@ SMALLEST_STEP = 1e-13
 """A lane whose step is no longer than this times the time ends; float32 time in two parts resolves such steps, and so does float64 time."""
 GROWTH = 1e3
 """A step that collapses after the norm grew by this factor is a blow-up."""
+ROUNDING = 8.0
+"""Units of rounding of the largest parameter, below which no default absolute tolerance falls."""
 FAST = 1e10
 """And so is one that collapses while the norm, larger than at the start, grows by its own size in 1/FAST of the time."""
 
@@ -164,7 +166,7 @@ class Lane:
         loss = jnp.asarray(self.flow.loss(params), self.dtype)
         controller = settings.controller.wrap(1)
         invariant = is_shift_invariant(controller)
-        atol_factor = self._atol_factor(params) if before is None else before.atol_factor
+        atol_factor = self._atol_factor(y) if before is None else before.atol_factor
         dt0 = None if settings.dt0 is None else settings.dt0.astype(self.dtype if invariant else self.time_dtype)
         solver_state: Any = None
         if self.descends:
@@ -278,14 +280,27 @@ class Lane:
         stops = Stops(_count(-1), _count(0), state.step_size, stillness)
         return eqx.tree_at(lambda s: (s.outcome, s.stops), state, (outcome, stops), is_leaf=lambda leaf: leaf is None)
 
-    def _atol_factor(self, params: Params) -> Array:
+    def _largest(self, y: Array) -> Array:
+        """The largest absolute entry of what moves."""
+        moves = root_of_mobility(self.flow, self.unravel(y)) > 0
+        return jax.lax.stop_gradient(jnp.max(jnp.where(moves, jnp.abs(y), 0.0), initial=0.0)).astype(self.dtype)
+
+    def _atol_factor(self, y: Array) -> Array:
         """The largest absolute entry of what moves of the start, at most 1; 1 where that is 0, and where no tolerance follows the start."""
         one, follows = jnp.ones((), self.dtype), self.settings.atol_follows
         if follows is None or getattr(self.flow, "has_unit_scale", False):
             return one
-        moving = jnp.where(root_of_mobility(self.flow, params) > 0, jnp.abs(ravel_pytree(params)[0]), 0.0)
-        largest = jax.lax.stop_gradient(jnp.max(moving, initial=0.0)).astype(self.dtype)
+        largest = self._largest(y)
         return jnp.where(follows & (largest > 0), jnp.minimum(largest, one), one)
+
+    def _scaled(self, atol_factor: Array, y: Array) -> Settings:
+        """The settings with the absolute tolerances of a lane that is at y; they stay above the rounding of its largest parameter."""
+        follows, numbers = self.settings.atol_follows, jnp.finfo(self.dtype)
+        if follows is None:
+            return self.settings
+        # also above the smallest normal number: an error relative to zero is no number
+        floor = jnp.maximum(jnp.where(follows, ROUNDING * numbers.eps * self._largest(y), 0.0), numbers.tiny)
+        return self.settings.scaled(atol_factor, floor)
 
     def _error_order(self) -> Any:
         """The order of the error estimate: the controller's, if it names one, or the solver's."""
@@ -301,7 +316,7 @@ class Lane:
         Returns:
             The state after it and the stretch that was passed.
         """
-        settings, zero = self.settings.scaled(state.atol_factor), jnp.zeros((), self.dtype)
+        settings, zero = self._scaled(state.atol_factor, state.y), jnp.zeros((), self.dtype)
         running = state.outcome == int(Outcome.running)
         room = ((settings.t1 - state.t) - state.t_low).astype(self.dtype)
         # a step that all but reaches the end reaches it: rounding must leave no sliver
@@ -557,7 +572,7 @@ class Lane:
 
     def _tolerance(self, atol_factor: Array, y0: Array, y1: Array) -> Array:
         """What the controller allows each parameter; a default where it does not say."""
-        controller = innermost(self.settings.scaled(atol_factor).controller)
+        controller = innermost(self._scaled(atol_factor, y0).controller)
         rtol = getattr(controller, "rtol", default_rtol(self.dtype))
         atol = getattr(controller, "atol", 1e-2 * rtol)
         rtol, atol = (jnp.asarray(tolerance, self.dtype) for tolerance in (rtol, atol))
@@ -586,7 +601,7 @@ class Lane:
         self, h: Array, state: LaneState, hold: PyTree, made_jump: bool | Array
     ) -> tuple[Array, Array | None, PyTree, PyTree, dfx.RESULTS]:
         """The solver's step from local time 0 to h."""
-        solver, zero = self.settings.scaled(state.atol_factor).solver, jnp.zeros((), self.dtype)
+        solver, zero = self._scaled(state.atol_factor, state.y).solver, jnp.zeros((), self.dtype)
         step = (self.term, zero, h, state.y, (state.t, hold), state.solver_state, made_jump)
         if isinstance(solver, dfx.AbstractERK) and _tableau(solver) is not None:
             return *explicit_step(solver, *step), dfx.RESULTS.successful

@@ -125,6 +125,8 @@ def solve(
     check_memory(num_records(record) if recorded_steps is None else recorded_steps, params)
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)
+    check_call(flow, params, rules, watch)
+    check_independent(flow, params)
     tried = attempts(flow, params, t1, how)
     if going_on:
         tried = going_on_from(start.method, tried)
@@ -141,8 +143,6 @@ def solve(
         ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
     begins = jnp.asarray(begins, jnp.result_type(float))  # a Python number would be compiled in
-    check_call(flow, params, rules, watch)
-    check_independent(flow, params)
     projected: Any = jnp.asarray(jnp.nan, dtype)
     for attempt in tried:
         settings = make_settings(dtype, t1, rules, attempt.how, begins, record, attempt.gives_up)

@@ -68,11 +68,12 @@ class Settings(Readable, eqx.Module):
     atol_follows: Bool[Array, ""] | None = None
     root_finder_follows: bool = eqx.field(static=True, default=False)
 
-    def scaled(self, factor: Float[Array, ""]) -> "Settings":
+    def scaled(self, factor: Float[Array, ""], floor: Float[Array, ""]) -> "Settings":
         """The settings of a lane, with the absolute tolerances that follow its start.
 
         Args:
             factor: the lane's `atol_factor`.
+            floor: what they do not fall below: an error below the rounding of the largest parameter has no meaning.
 
         Returns:
             The settings; the same where every absolute tolerance was given by the caller.
@@ -85,8 +86,7 @@ class Settings(Readable, eqx.Module):
         settings = self
         for place in places:
             old = place(settings)
-            # a product below the smallest normal number would be zero, and an error relative to zero is no number
-            settings = eqx.tree_at(place, settings, jnp.maximum(old * factor.astype(old.dtype), jnp.finfo(old.dtype).tiny))
+            settings = eqx.tree_at(place, settings, jnp.maximum(old * factor.astype(old.dtype), floor.astype(old.dtype)))
         return settings
 
 

@@ -27,7 +27,7 @@ def stiff():
 def assert_same(one, two):
     """To the last bit, but for what says why the solver was chosen."""
     assert one.method == two.method
-    why = lambda s: (s.certificate.projected_steps, s.state.certificate.projected_steps, s.state.marks)  # noqa: E731
+    why = lambda s: (s.certificate.projected_steps, s.state.certificate.projected_steps, s.state.pace)  # noqa: E731
     one, two = (eqx.tree_at(why, sol, (0.0, 0.0, 0.0)) for sol in (one, two))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
         np.testing.assert_array_equal(a, b)

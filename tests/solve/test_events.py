@@ -97,7 +97,7 @@ class Towards(AbstractFlow):
         return jnp.sum(self.rates * (y - 1.0) ** (self.power + 1)) / (self.power + 1)
 
     def init(self, key):
-        return jnp.full(2, 2.0)
+        return jnp.full_like(self.rates, 2.0)
 
 
 @pytest.mark.parametrize(("threshold", "outcome"), [(1e-6, "converged"), (1e-18, "tolerance_reached")])

@@ -36,8 +36,12 @@ def test_kinks_and_float32(activation, scale, dtype):
     flow = tiny(activation, scale)
     start = jax.tree.map(lambda leaf: leaf.astype(dtype), flow.init(jax.random.key(0)))
     sol = jd.solve(flow, start, t1=jnp.inf, max_steps=20_000)
-    assert sol.fate is not Outcome.saddle
-    assert sol.certificate.loss_end < (0.1 if activation == "relu" else 1e-6)
+    assert sol.fate is Outcome.t1_reached
+    if activation == "relu":  # which ends in a minimum that is no global one
+        late = jd.solve(flow, start, t1=3000.0, solver=dfx.Tsit5())
+        np.testing.assert_allclose(sol.certificate.loss_end, late.certificate.loss_end, rtol=1e-8)
+    else:
+        assert sol.certificate.loss_end < 1e-6
 
 
 @pytest.mark.ci_slow
