@@ -620,6 +620,7 @@ TABLE = {
     ],
     "flows.check_methods": [of(flows.check_methods, flow) for flow in (None, 3, flows.GradientFlow, MODEL)],
     "flows.check_shapes": [of(flows.check_shapes, FLOW, params) for params in (START, ONE, {"a": jnp.ones((2, 1))})],
+    "open": [of(jd.open, path) for path in ("no/such/place", 3, None)],
     "models.Network": [
         *[of(models.Network, function, MODEL.init) for function in (None, 3, "tanh")],
         *[of(models.Network, plain, start) for start in (None, 3, PARAMS)],

@@ -5,8 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._checks import plainly
 from .._types import Params
+from ._checked import checked
 from ._network import innermost
 
 
@@ -30,7 +30,7 @@ def _inputs(flow: Any) -> Float[Array, " sample"]:
     return data.x[:, 0]
 
 
-@plainly
+@checked
 def knots(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " hidden"]:
     """Where each neuron of act(a_i x - b_i) switches: b_i / a_i.
 
@@ -52,7 +52,7 @@ def knots(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, " hidd
     return _neurons(params)[0]
 
 
-@plainly
+@checked
 def knot_movement(flow: Any, t: Float[Array, ""], params: Params, start: Params) -> Float[Array, ""]:
     """The median distance that knots have moved, over the neurons whose knot started within the samples.
 
@@ -79,7 +79,7 @@ def knot_movement(flow: Any, t: Float[Array, ""], params: Params, start: Params)
     return jnp.where(lost, jnp.nan, jnp.nanmedian(jnp.where(inside, movement, jnp.nan)))
 
 
-@plainly
+@checked
 def weight_near_samples(
     flow: Any,
     t: Float[Array, ""],

@@ -46,7 +46,7 @@ class Network(AbstractModel):
         """
         for name, call in (("function", "(params, x)"), ("start", "(key)")):
             if not callable(getattr(self, name)):
-                raise ValueError(f"{name} must be a function {name}{call}, not {getattr(self, name)!r:.60}.")
+                raise ValueError(f"{name} must be a function {name}{call}, not {shown(getattr(self, name))}.")
 
     def init(self, key: PRNGKeyArray) -> Params:
         """Draw the start, and scale it.

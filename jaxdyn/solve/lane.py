@@ -178,7 +178,8 @@ class Lane:
         order = self._error_order()
         horizon = jnp.full_like(zero, jnp.inf) if invariant else settings.t1  # ConstantStepSize counts steps to a finite end
         still = jax.lax.stop_gradient(y)
-        if dt0 is None and isinstance(innermost(controller), dfx.PIDController):
+        estimated = dt0 is None and isinstance(innermost(controller), dfx.PIDController)
+        if estimated:
             tolerance = self._tolerance(atol_factor, still, still)
             guess = first_step(lambda y: self._field(zero, y, (t0, hold)), still, velocity, tolerance, self._error_order())
             # a power of two: the last bits of logarithms differ between compiled programs, and a length needs no digits
@@ -221,7 +222,7 @@ class Lane:
             certificate=Certificate(
                 num_accepted_steps=_count(0),
                 num_rejected_steps=_count(0),
-                num_field_evaluations=_count(self.start_evaluations - (settings.dt0 is not None and self.start_evaluations > 0)),
+                num_field_evaluations=_count(self.start_evaluations - (not estimated and self.start_evaluations > 0)),
                 loss_start=loss,
                 loss_end=loss,
                 largest_loss_increase=zero,

@@ -12,12 +12,19 @@ from typing import Any
 import zarr
 import zarr.storage
 
+from .._checks import shown
 from .names import check_name
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system: two writers are not kept apart
     fcntl = None
+
+
+def _as_path(place: Any) -> Path:
+    if not isinstance(place, str | os.PathLike):
+        raise ValueError(f"a store is named by the path of a directory, not by {shown(place)}.")
+    return Path(place)
 
 
 def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, str]:
@@ -38,7 +45,7 @@ def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, st
     name = ("memory" if out is None else str(out)) + (f"/{group}" if group else "")
     if out is None:
         return zarr.open_group(zarr.storage.MemoryStore(), mode="a", path=group or ""), name
-    path = Path(out)
+    path = _as_path(out)
     try:
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file: name a directory for the store.")
@@ -75,7 +82,7 @@ def read_root(path: str | Path, group: str | None) -> tuple[zarr.Group, str]:
     Raises:
         ValueError: there is none, or it is broken.
     """
-    path = Path(path)
+    path = _as_path(path)
     name = str(path) + (f"/{group}" if group else "")
     if path.is_file():
         raise ValueError(f"{path} is a file, not a store: a saved solution is read by jaxdyn.load_solution.")
