@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 FORBIDDEN = frozenset('/\\:*?"<>|')
-OWN_FILES = ("zarr.json", "c")
-"""What Zarr writes beside the arrays of a group, and within an array."""
+OWN_FILES = ("zarr.json",)
+"""What Zarr writes beside the arrays of a group."""
 LENGTH = 120
 
 

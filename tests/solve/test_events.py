@@ -37,6 +37,7 @@ def test_the_last_recorded_step_is_the_event():
     np.testing.assert_array_equal(sol.states["y"][n], sol.params["y"])
 
 
+@pytest.mark.ci_slow
 def test_the_end_time_has_the_derivatives_of_the_zero():
     """Y' = -y from s is at y^2 / 2 = c at t = log(s / sqrt(2 c)): dt/ds = 1/s, dt/dc = -1/(2 c), dy/ds = 0, dy/dc = 1/y."""
 

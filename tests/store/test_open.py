@@ -308,7 +308,6 @@ NAMES = [
     "",
     "a/b",
     "zarr.json",
-    "c",
     ".hidden",
     "__dunder",
     "nul\0",

@@ -6,14 +6,14 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from ..._types import as_leaf
-from ...flows import AbstractFlow, IdentityLinkFlow
+from ...flows import AbstractWrapper, IdentityLinkFlow
 from ...flows.population.identity_link import Link
 
 TURN = np.linspace(0.0, 0.04, 41)
 """Times at which the turn of the gradient is looked for."""
 
 
-class Started(AbstractFlow):
+class Started(AbstractWrapper):
     """The flow of an identity link from another start: w = base - gap I + scale N / sqrt(dim), the entries of N standard normal.
 
     The network without the link, f(x) = sum_j relu(u_j.x), is the same function of u_j = e_j + w_j with the same gradient; only its start
@@ -43,6 +43,11 @@ class Started(AbstractFlow):
         self.inner = IdentityLinkFlow(teacher)
         self.base = jnp.zeros_like(self.inner.teacher) if base is None else as_leaf(base)
         self.gap, self.scale = as_leaf(gap), as_leaf(scale)
+
+    @property
+    def wrapped(self) -> IdentityLinkFlow:
+        """The flow, whose parameters these are."""
+        return self.inner
 
     @property
     def convention(self) -> str:

@@ -37,7 +37,7 @@ OBSERVE: dict[str, Any] = {
 }
 
 
-class Started(eqx.Module):
+class Started(flows.AbstractWrapper):
     """A gradient flow whose start is given, and may vary from lane to lane.
 
     Attributes:
@@ -47,6 +47,19 @@ class Started(eqx.Module):
 
     inner: flows.GradientFlow
     flat: Float[Array, " param"] = eqx.field(converter=as_leaf)
+
+    @property
+    def wrapped(self) -> flows.GradientFlow:
+        """The flow, whose parameters these are."""
+        return self.inner
+
+    def vector_field(self, t: Array, y: Params, args: Any = None) -> Params:
+        """That of the flow."""
+        return self.inner.vector_field(t, y, args)
+
+    def loss(self, y: Params) -> Array:
+        """That of the flow."""
+        return self.inner.loss(y)
 
     def init(self, key: PRNGKeyArray) -> Params:
         """The start, whatever the key."""
