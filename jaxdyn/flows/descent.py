@@ -241,8 +241,10 @@ class StochasticDescent(AbstractWrapper):
 
 
 def _source(flow: Any) -> Any:
-    """The flow whose samples, or whose teacher, a step sees."""
-    return flow.wrapped if isinstance(flow, LinearisedFlow) else flow
+    """The flow whose samples, or whose teacher, a step sees: under wrappers whose state is that of the flow they wrap."""
+    while isinstance(flow, LinearisedFlow) or (isinstance(flow, AbstractWrapper) and type(flow).weights is AbstractWrapper.weights):
+        flow = flow.wrapped
+    return flow
 
 
 def _check_optimiser(optimiser: Any) -> None:
