@@ -49,6 +49,8 @@ SMALLEST_STEP = 1e-13
 """A lane whose step is no longer than this times the time ends; float32 time in two parts resolves such steps, and so does float64 time."""
 GROWTH = 1e3
 """A step that collapses after the norm grew by this factor is a blow-up."""
+QUIET = 1e-8
+"""The smallest error of a step, over the tolerance, that the controller sees: steps grow tenfold at most, which takes 1e-7 at order 5."""
 ROUNDING = 8.0
 """Units of rounding of the largest parameter, below which no default absolute tolerance falls."""
 FAST = 1e10
@@ -335,6 +337,11 @@ class Lane:
         solved = dfx.is_okay(result)
         resolved = ~self._is_lost(h, state, y1, hold)
         finite = jnp.all(jnp.isfinite(y1)) & solved
+        if y_error is not None and isinstance(innermost(settings.controller), dfx.PIDController):
+            # estimates far below the tolerance are rounding, which would decide the lengths of the next steps
+            seen = jnp.maximum(jnp.abs(y_error), QUIET * self._tolerance(state.atol_factor, state.y, state.y))
+        else:
+            seen = y_error
         # a step into nowhere is an infinite error, which controllers shrink from; NaN would poison the next step size
         keep, next_t0, next_t1, jump, controller_state, _ = settings.controller.wrap(1).adapt_step_size(
             origin,
@@ -342,7 +349,7 @@ class Lane:
             jax.lax.stop_gradient(state.y),
             jax.lax.stop_gradient(jnp.where(finite, y1, state.y)),
             (state.t - origin, hold),
-            None if y_error is None else jax.lax.stop_gradient(jnp.where(finite & resolved & ~jnp.isnan(y_error), y_error, jnp.inf)),
+            None if seen is None else jax.lax.stop_gradient(jnp.where(finite & resolved & ~jnp.isnan(seen), seen, jnp.inf)),
             self._error_order(),
             state.controller_state,
         )
