@@ -131,7 +131,7 @@ class GradientFlow(AbstractFlow):
             One output a sample.
 
         Raises:
-            ValueError: the model returns another shape than one number a sample, or no real floats.
+            ValueError: the model returns another shape than one number per sample, or no real floats.
         """
         f = self._apply(y, self.data.x) if gates is None else self._apply(y, self.data.x, gates)
         check_outputs(f)

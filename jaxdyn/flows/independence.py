@@ -35,7 +35,7 @@ def check_independent(flow: Any, params: Params | None, key: PRNGKeyArray | None
     rounding. It is done once for flows that look alike, and only where everything is concrete.
 
     Args:
-        flow: any flow; all but a `GradientFlow`, and what wraps one, pass.
+        flow: any flow; only a `GradientFlow`, and what wraps one, is checked.
         params: its state to look at; None for a start.
         key: of the start.
 

@@ -264,7 +264,7 @@ class TwoLayer(AbstractModel):
             params: the network's params.
 
         Returns:
-            One number a neuron each; None where `conserved` is None.
+            One number per neuron each; None where `conserved` is None.
         """
         if self.activation.degree is None or not set(params) <= set(self.trains):
             return None
