@@ -852,11 +852,11 @@ def complaint(call):
         while last.tb_next is not None:
             last = last.tb_next
         text = str(error)
-        ours = Path(last.tb_frame.f_code.co_filename).is_relative_to(Path(jd.__file__).parent)
+        from_jaxdyn = Path(last.tb_frame.f_code.co_filename).is_relative_to(Path(jd.__file__).parent)
         signature = isinstance(error, TypeError) and "argument" in text
         problems = [
             f"a {type(error).__name__}" * (not isinstance(error, ValueError | TypeError)),
-            f"raised in {last.tb_frame.f_code.co_filename}" * (not ours and not signature),
+            f"raised in {last.tb_frame.f_code.co_filename}" * (not from_jaxdyn and not signature),
             "several lines" * ("\n" in text),
             "too long" * (len(text) > 600),
             "empty" * (not text),

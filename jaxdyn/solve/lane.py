@@ -41,7 +41,7 @@ from .outcome import Outcome
 from .rules import Moment, Pace
 from .state import Certificate, LaneState, Settings, Stillness, Stops, Stretch
 from .stopping import Verdict, asks_for_stillness, first_met, values_of, verdict
-from .treatment import innermost, is_shift_invariant, treatment
+from .treatment import innermost_controller, is_shift_invariant, treatment
 
 MAX_REJECTIONS = 30
 """Rejections in a row after which a step counts as too small: each divides the step by up to 5."""
@@ -180,7 +180,7 @@ class Lane:
         order = self._error_order()
         horizon = jnp.full_like(zero, jnp.inf) if invariant else settings.t1  # ConstantStepSize counts steps to a finite end
         still = jax.lax.stop_gradient(y)
-        estimated = dt0 is None and isinstance(innermost(controller), dfx.PIDController)
+        estimated = dt0 is None and isinstance(innermost_controller(controller), dfx.PIDController)
         if estimated:
             tolerance = self._tolerance(atol_factor, still, still)
             guess = first_step(lambda y: self._field(zero, y, (t0, hold)), still, velocity, tolerance, self._error_order())
@@ -307,7 +307,7 @@ class Lane:
 
     def _error_order(self) -> Any:
         """The order of the error estimate: the controller's, if it names one, or the solver's."""
-        named = getattr(innermost(self.settings.controller), "error_order", None)
+        named = getattr(innermost_controller(self.settings.controller), "error_order", None)
         return self.settings.solver.error_order(self.term) if named is None else named
 
     def step(self, state: LaneState) -> tuple[LaneState, Stretch]:
@@ -337,7 +337,7 @@ class Lane:
         solved = dfx.is_okay(result)
         resolved = ~self._is_lost(h, state, y1, hold)
         finite = jnp.all(jnp.isfinite(y1)) & solved
-        if y_error is not None and isinstance(innermost(settings.controller), dfx.PIDController):
+        if y_error is not None and isinstance(innermost_controller(settings.controller), dfx.PIDController):
             # estimates far below the tolerance are rounding, which would decide the lengths of the next steps
             seen = jnp.maximum(jnp.abs(y_error), QUIET * self._tolerance(state.atol_factor, state.y, state.y))
         else:
@@ -580,7 +580,7 @@ class Lane:
 
     def _tolerance(self, atol_factor: Array, y0: Array, y1: Array) -> Array:
         """What the controller allows each parameter; a default where it does not say."""
-        controller = innermost(self._scaled(atol_factor, y0).controller)
+        controller = innermost_controller(self._scaled(atol_factor, y0).controller)
         rtol = getattr(controller, "rtol", default_rtol(self.dtype))
         atol = getattr(controller, "atol", 1e-2 * rtol)
         rtol, atol = (jnp.asarray(tolerance, self.dtype) for tolerance in (rtol, atol))

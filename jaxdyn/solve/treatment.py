@@ -33,7 +33,7 @@ def is_shift_invariant(controller: dfx.AbstractStepSizeController) -> bool:
     return type(controller) in (dfx.PIDController, dfx.ConstantStepSize)
 
 
-def innermost(controller: dfx.AbstractStepSizeController) -> Any:
+def innermost_controller(controller: dfx.AbstractStepSizeController) -> Any:
     """The controller that others are wrapped around, which has the tolerances."""
     while hasattr(controller, "controller"):
         controller = controller.controller  # pyright: ignore[reportAttributeAccessIssue]
