@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 STOPPED = 130
@@ -19,14 +19,8 @@ SHOW_CURSOR = "\x1b[?25h"
 class _State:
     """What is known of an interruption, in the whole process."""
 
-    pressed = False
     said = False
     advice = ""
-
-
-def interrupted() -> bool:
-    """Whether Ctrl-C was pressed: errors that follow are its consequence."""
-    return _State.pressed
 
 
 def advise(sentence: str) -> str:
@@ -39,7 +33,7 @@ def advise(sentence: str) -> str:
         The one before.
     """
     before, _State.advice = _State.advice, sentence
-    _State.said = _State.said and _State.pressed  # a program that calls several commands hears of each
+    _State.said = False  # a program that calls several commands hears of each
     return before
 
 
@@ -48,8 +42,12 @@ def say_stopped() -> None:
     if not _State.said:
         _State.said = True
         sentence = f"Stopped. {_State.advice}".strip()
-        sys.stderr.write(f"{SHOW_CURSOR}\x1b[31m{sentence}\x1b[0m\n" if sys.stderr.isatty() else f"{sentence}\n")
-        sys.stderr.flush()
+        text = f"{SHOW_CURSOR}\n\x1b[31m{sentence}\x1b[0m\n" if sys.stderr.isatty() else f"{sentence}\n"
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except RuntimeError:  # the signal came while something was being written there
+            os.write(2, text.encode())
 
 
 @contextmanager
@@ -63,38 +61,27 @@ def without_traceback() -> Iterator[None]:
     """
 
     def on_press(number: int, frame: Any) -> None:
-        if not _State.pressed:
-            _State.pressed = True
-            raise KeyboardInterrupt
+        _end()  # not an exception: C code that imports or calls back prints those, with their traceback, or loses them
 
     def watch() -> None:
         while os.read(pressed, 1) != bytes([signal.SIGINT]):
             pass
         time.sleep(PATIENCE)
-        say_stopped()
-        os._exit(STOPPED)
-
-    def unraisable(found: Any) -> None:
-        # Python drops what is raised in finalisers and callbacks: an interruption there would be lost
-        if issubclass(found.exc_type, KeyboardInterrupt):
-            _end()
-        sys.__unraisablehook__(found)
+        _end()
 
     pressed, told = os.pipe()
     os.set_blocking(told, False)
     signal.set_wakeup_fd(told, warn_on_full_buffer=False)
     threading.Thread(target=watch, daemon=True).start()
     signal.signal(signal.SIGINT, on_press)
-    sys.unraisablehook = unraisable
     try:
         yield
     finally:
-        if _State.pressed:
-            _end()
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to do: a late Ctrl-C just ends the process
 
 
 def _end() -> None:
     say_stopped()
-    sys.stdout.flush()
+    with suppress(RuntimeError, ValueError, OSError):
+        sys.stdout.flush()
     os._exit(STOPPED)

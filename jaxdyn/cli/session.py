@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import typer
 
-from .interrupt import STOPPED, advise, interrupted, say_stopped
+from .interrupt import STOPPED, advise, say_stopped
 
 
 class Device(StrEnum):
@@ -83,7 +83,7 @@ def sentences(when_stopped: str = "") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or interrupted():
+        if isinstance(error, KeyboardInterrupt):
             say_stopped()
             raise typer.Exit(STOPPED) from None
         found = misuse(error)

@@ -5,7 +5,6 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -60,7 +59,7 @@ def check_independent(flow: Any, params: Params | None, key: PRNGKeyArray | None
     except Exception:  # which the check of the flow explains
         return
     try:
-        mixes = bool(_mixes(flow, params, key))
+        mixes = _mixes(flow, params, key)
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split()):.150}"
         raise ValueError(
@@ -83,13 +82,29 @@ def _is_known(model: Any) -> bool:
     return type(model) in (TwoLayer, MLP) or (type(model) in (Centred, Taylor) and _is_known(model.model))
 
 
+def _mixes(flow: Any, params: Params | None, key: PRNGKeyArray | None) -> bool:
+    base = innermost(flow)
+    at = params if base is flow and params is not None else eqx.filter_jit(_at)(flow, params, key)
+    number = min(SAMPLES, base.data.num_samples)
+    x = base.data.x[np.unique(np.linspace(0, base.data.num_samples - 1, number).astype(int))]
+    # numpy's random numbers, as jax's would take seconds to compile
+    random = np.random.default_rng(0)
+    eps = float(jnp.finfo(jnp.result_type(*jax.tree.leaves(at))).eps)
+    near = [point if k == 0 else _moved(point, random, 4.0 * eps) for point in (at, _beside(at, random)) for k in range(3)]
+    together, alone = (np.asarray(part) for part in _outputs(base, jax.tree.map(lambda *leaves: np.stack(leaves), *near), x))
+    eps = float(jnp.finfo(together.dtype).eps)
+    both = np.stack([part.reshape(2, 3, -1) for part in (together, alone)])  # (how, point, moved, output)
+    with np.errstate(invalid="ignore"):
+        noise, size = np.max(np.abs(both[:, :, 1:] - both[:, :, :1]), axis=(0, 2, 3)), np.max(np.abs(both[0, :, 0]), axis=-1)
+        # a difference of nothing, or one that is not finite, tells nothing
+        return bool(np.any(np.max(np.abs(both[0, :, 0] - both[1, :, 0]), axis=-1) > NOISE * noise + ROUNDING * eps * size))
+
+
 @eqx.filter_jit
-def _mixes(flow: Any, params: Params | None, key: PRNGKeyArray | None) -> Array:
-    params, flow = _at(flow, params, key), innermost(flow)
-    number = min(SAMPLES, flow.data.num_samples)
-    x = flow.data.x[np.unique(np.linspace(0, flow.data.num_samples - 1, number).astype(int))]
+def _outputs(flow: Any, params: Params, x: Array) -> tuple[Float[Array, "point sample ..."], Float[Array, "point sample ..."]]:
+    """The outputs at several points in parameter space, of all samples together and of each alone."""
     apply = getattr(flow.model, "apply", flow.model)
-    like = jax.eval_shape(flow.outputs, params)
+    like = jax.eval_shape(flow.outputs, jax.tree.map(lambda leaf: leaf[0], params))
 
     def outputs(params: Params, x: Array) -> Array:
         f = apply(params, x)
@@ -97,21 +112,11 @@ def _mixes(flow: Any, params: Params | None, key: PRNGKeyArray | None) -> Array:
             raise ValueError(f"it returns shape {jnp.shape(f)} for {x.shape[0]} rows of x")
         return f
 
-    def both(params: Params) -> tuple[Float[Array, "sample ..."], Float[Array, "sample ..."]]:
+    def both(params: Params) -> tuple[Array, Array]:
         return outputs(params, x), jax.lax.map(lambda row: outputs(params, row[None])[0], x)
 
-    def verdict(params: Params) -> Array:
-        eps = jnp.finfo(like.dtype).eps
-        noisy = [_moved(params, jr.key(k), 4.0 * float(eps)) for k in (1, 2)]
-        together, alone = jax.lax.map(both, jax.tree.map(lambda *leaves: jnp.stack(leaves), params, *noisy))
-        together, alone = (part.reshape(3, -1) for part in (together, alone))
-        noise = jnp.max(jnp.abs(jnp.concatenate([part[1:] - part[:1] for part in (together, alone)])))
-        size = jnp.max(jnp.abs(together[0]))
-        # a difference of nothing, or one that is not finite, tells nothing
-        return jnp.max(jnp.abs(together[0] - alone[0])) > NOISE * noise + ROUNDING * eps * size
-
     with jax.default_matmul_precision("highest"):
-        return jnp.any(jax.lax.map(verdict, jax.tree.map(lambda *leaves: jnp.stack(leaves), params, _beside(params))))
+        return jax.lax.map(both, params)
 
 
 def _at(flow: Any, params: Params | None, key: PRNGKeyArray | None) -> Params:
@@ -119,19 +124,20 @@ def _at(flow: Any, params: Params | None, key: PRNGKeyArray | None) -> Params:
     return network_params(flow, flow.init(key) if params is None else params)
 
 
-def _moved(params: Params, key: PRNGKeyArray, share: float) -> Params:
+def _moved(params: Params, random: np.random.Generator, share: float) -> Params:
     """Each number moved by a random share of itself."""
-    leaves, treedef = jax.tree.flatten(params)
-    keys = jr.split(key, len(leaves))
-    moved = [leaf * (1 + share * jr.normal(key, leaf.shape, leaf.dtype)) for key, leaf in zip(keys, leaves, strict=True)]
-    return jax.tree.unflatten(treedef, moved)
+    return jax.tree.map(lambda leaf: (leaf * (1 + share * random.normal(size=np.shape(leaf)))).astype(leaf.dtype), _as_numpy(params))
 
 
-def _beside(params: Params) -> Params:
+def _beside(params: Params, random: np.random.Generator) -> Params:
     """Each number moved by a tenth of its leaf's largest one, or, where all are zero, by a tenth."""
-    leaves, treedef = jax.tree.flatten(params)
-    keys = jr.split(jr.key(0), len(leaves))
-    largest = [jnp.max(jnp.abs(leaf), initial=0.0) for leaf in leaves]
-    sizes = [jnp.where(most > 0, most, 1.0).astype(leaf.dtype) for most, leaf in zip(largest, leaves, strict=True)]
-    moved = [leaf + 0.1 * size * jr.normal(key, leaf.shape, leaf.dtype) for key, size, leaf in zip(keys, sizes, leaves, strict=True)]
-    return jax.tree.unflatten(treedef, moved)
+
+    def beside(leaf: np.ndarray) -> np.ndarray:
+        most = np.max(np.abs(leaf), initial=0.0)
+        return (leaf + 0.1 * (most if most > 0 else 1.0) * random.normal(size=leaf.shape)).astype(leaf.dtype)
+
+    return jax.tree.map(beside, _as_numpy(params))
+
+
+def _as_numpy(params: Params) -> Params:
+    return jax.tree.map(np.asarray, params)

@@ -169,10 +169,8 @@ def make_settings(
         raise ValueError(f"the solver must be one of diffrax's, such as diffrax.Dopri8(), not {shown(solver)}.")
     if not _takes_one_term(solver):
         raise ValueError(f"{type(solver).__name__} needs a field in several parts: take a solver for one, such as diffrax.Kvaerno5().")
-    check_number("t0", t0, "a finite time")
+    check_times(t0, t1)
     to_limit = is_infinite(t1)
-    if not to_limit:
-        check_number("t1", t1, f"a time after t0={t0}, or jax.numpy.inf", lambda t: not is_concrete(t0) or t > np.asarray(t0))
     if how.max_steps is not None:
         check_whole("max_steps", how.max_steps)
     if how.dt0 is not None:
@@ -270,6 +268,18 @@ def _filled_in(
 
     filled = eqx.tree_at(lambda s: open_places(s.root_finder), solver, open_places(controller), is_leaf=lambda x: x is use_stepsize_tol)
     return filled, names
+
+
+def check_times(t0: Any, t1: Any) -> None:
+    """Refuses a stretch of time that is none; tracers pass.
+
+    Args:
+        t0: the start time.
+        t1: the end time, infinity for the limit.
+    """
+    check_number("t0", t0, "a finite time")
+    if not is_infinite(t1):
+        check_number("t1", t1, f"a time after t0={t0}, or jax.numpy.inf", lambda t: not is_concrete(t0) or t > np.asarray(t0))
 
 
 def check_key(key: Any) -> PRNGKeyArray:

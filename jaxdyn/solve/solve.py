@@ -29,6 +29,7 @@ from .settings import (
     check_limit,
     check_methods,
     check_params,
+    check_times,
     describe_method,
     is_concrete,
     make_settings,
@@ -122,6 +123,7 @@ def solve(
         if is_concrete(start.outcome) and int(start.outcome) in NO_FURTHER:
             raise ValueError(f"this lane ended as {start.fate.name} and cannot go on: start again from other parameters.")
         check_same_flow(start, flow)
+    check_times(begins, t1)
     check_memory(num_records(record) if recorded_steps is None else recorded_steps, params)
     how = Tolerances(solver, controller, rtol, atol, dt0, allowed, norm_bound, locate_kinks, checkpoints)
     check_limit(flow, t1)

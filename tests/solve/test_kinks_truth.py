@@ -121,7 +121,8 @@ def test_grazes(seed, neuron, shift, t1, ambiguous):
         grazes = dataclasses.replace(problem, b=b)
         truth, events = grazes.judged(pieces=400)
         assert any(event[1] == neuron and event[2] for event in events) == (beyond < 0)
-        agrees(grazes, truth, events, ambiguous=ambiguous if beyond < 0 else 0)
+        for rtol in (RTOL, 1.1 * RTOL, 3e-7):  # wherever the steps fall
+            agrees(grazes, truth, events, rtol, ambiguous=ambiguous if beyond < 0 else 0)
 
 
 def test_a_neuron_too_small_to_hold_up_a_step_grows():

@@ -72,20 +72,35 @@ def test_float32_begins_with_a_step_of_the_right_length():
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-9])
-def test_the_first_step_is_diffraxs_where_that_is_right(scale):
-    """The same numbers as diffrax's rule for an ordinary field; and about 1 / c for the field c y, where the squares of c y overflow."""
+def test_the_first_step_is_diffraxs_in_the_unit_of_time_of_the_problem(scale):
+    """Where the start is as large as the field; in every other unit of time it is the same step, where diffrax's is not."""
     matrix = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4)))
     y, order = scale * jnp.asarray([1.0, -2.0, 0.3, 0.0]), 5
+    tolerance = 1e-8 * scale + 1e-6 * jnp.abs(y)
 
     def field(y):
         return jnp.sin(matrix @ y / scale) * scale
 
+    def size(x):
+        return jnp.sqrt(jnp.mean((x / tolerance) ** 2))
+
+    unit = size(y) / size(field(y))
     controller = dfx.PIDController(rtol=1e-6, atol=1e-8 * scale)
-    term = dfx.ODETerm(lambda t, y, args: field(y))
+    term = dfx.ODETerm(lambda t, y, args: unit * field(y))
     theirs, _ = controller.init(term, 0.0, jnp.inf, y, None, None, lambda terms, t, y, args: terms.vf(t, y, args), order)
-    tolerance = 1e-8 * scale + 1e-6 * jnp.abs(y)
-    np.testing.assert_allclose(first_step(field, y, field(y), tolerance, order), theirs, rtol=1e-10)
-    assert 0.01 < float(first_step(lambda y: 1e200 * y, y, 1e200 * y, tolerance, order)) * 1e200 < 2
+    for speed in (1e-200, 1e-12, 1.0, 1e12, 1e200):
+        ours = first_step(lambda y, speed=speed: speed * field(y), y, speed * field(y), tolerance, order)
+        np.testing.assert_allclose(ours * speed, unit * theirs, rtol=1e-10)
+
+
+def test_the_first_step_from_nothing():
+    """From 0, T is the time to one tolerance; a field of zero says nothing; one that is not a number makes no step."""
+    zero, tolerance = jnp.zeros(2), jnp.asarray([1e-8, 1e-8])
+    for speed in (1e-100, 1.0, 1e100):
+        assert 1e-10 < float(first_step(lambda y, speed=speed: speed + 0 * y, zero, speed + zero, tolerance, 5)) * speed < 1e-8
+    assert float(first_step(lambda y: y, zero, zero, tolerance, 5)) == pytest.approx(1e-6)
+    assert float(first_step(lambda y: y, zero, zero, jnp.zeros(2), 5)) == pytest.approx(1e-6)
+    assert not np.isfinite(first_step(lambda y: y * jnp.nan, zero, zero * jnp.nan, tolerance, 5))
 
 
 def test_the_kernel_solver_begins_with_a_step_that_fits():

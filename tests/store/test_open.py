@@ -326,7 +326,9 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_names_that_no_store_can_have(tmp_path, name):
     out = tmp_path / "new"
-    with pytest.raises(ValueError, match="is no name for an observable|a name that a sweep needs|in capitals only") as error:
+    with pytest.raises(
+        ValueError, match="is no name for an observable|a name that a sweep needs|in capitals only|is named by text"
+    ) as error:
         run(out, 1, observe={name: lambda flow, t, params: params[0]})
     one_sentence(error)
     assert not out.exists()

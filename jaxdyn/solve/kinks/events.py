@@ -20,7 +20,7 @@ AMISS = 1 / 16
 SOON = 1e-6
 """Of the step: unless it comes to be right by itself in this time; where there is a tolerance, in a time that costs little of that."""
 REPELS = 0.1
-"""Of its size at the start of the step: a jump that is smaller where a slide ends is taken to change its sign there."""
+"""Of its size at the start of the step: a jump that is smaller where a slide ends, or negative, is taken to change its sign there."""
 NEVER = 2.0
 """A fraction that no step reaches."""
 AT_ONCE = -1.0
@@ -324,7 +324,7 @@ def _exits(part: Part) -> list[Event]:
         s, no = jnp.minimum(low, high), jnp.zeros_like(low, bool)
         jump = parabola(part.jump[:, q], s)
         # where both ends are left at once the jump changes its sign: the surface repels, and off is what has fewer samples on
-        repels = (low < NEVER) & (high < NEVER) & (jnp.abs(jump) <= REPELS * jnp.abs(part.jump[0, q]))
+        repels = (low < NEVER) & (high < NEVER) & (jump <= REPELS * jnp.abs(part.jump[0, q]))
         gate = jnp.where((high < low) & ~repels, 1.0, 0.0).astype(s.dtype)
         slot = jnp.full_like(sample, q)
         events.append(Event(s, jnp.maximum(sample, 0), slot, gate, no, no, no, s < NEVER, no, repels, jump))
