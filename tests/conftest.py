@@ -1,4 +1,23 @@
-"""Float64, two CPU devices and no silent rank promotion in every test."""
+"""Float64, two CPU devices and no silent rank promotion in every test; and programs that compile fast, as nearly all of the time goes there.
+
+`XLA_FLAGS= pytest` compiles the programs as they are compiled for users, and takes twice as long.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from importlib.metadata import version
+
+# before the first import of jax, and before the processes of pytest-xdist begin, which take these over
+if "XLA_FLAGS" not in os.environ and version("jaxlib") in {"0.10.1"}:  # XLA ends the process at a flag that it does not know
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one file has compiled others read
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxdyn-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # or XLA warns about the machine whenever it reads a program
 
 import jax
 import pytest

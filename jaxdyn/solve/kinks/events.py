@@ -1,5 +1,6 @@
 """What comes first in each neuron that has a kink in a step."""
 
+from operator import itemgetter
 from typing import NamedTuple
 
 import jax
@@ -122,8 +123,10 @@ def first_events(part: Part, fills: bool, dead: bool) -> tuple[Event, Array]:
     Returns:
         The events and the fraction.
     """
-    samples, further = _candidates(part)
-    found = [_crossing(part, sample, when, fills, dead) for sample, when in samples]
+    samples, when, further = _candidates(part)
+    # together, as each would be a program of its own to compile
+    crossings = jax.vmap(lambda sample, when: _crossing(part, sample, when, fills, dead))(samples, when)
+    found = [jax.tree.map(itemgetter(k), crossings) for k in range(CANDIDATES)]
     ones = jnp.ones_like(part.c0)
     found += [(exit_, ones) for exit_ in _exits(part)]
     (first, last), second = found[0], jnp.full_like(ones, NEVER)
@@ -137,8 +140,8 @@ def first_events(part: Part, fills: bool, dead: bool) -> tuple[Event, Array]:
     return first, jnp.min(jnp.where(part.negligible, 1.0, jnp.minimum(jnp.minimum(second, further), last)))
 
 
-def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:
-    """The samples whose gates are violated first, roughly: by the control polygon of the cubic, which it never leaves."""
+def _candidates(part: Part) -> tuple[Array, Array, Array]:
+    """The samples whose gates are violated first, when, and when the next one's is: by the control polygon of the cubic, so roughly."""
     n = part.inputs.shape[0]
     samples = jnp.arange(n, dtype=part.group.dtype)[:, None]
     sign = jnp.where(part.gates > 0.5, 1.0, -1.0).astype(part.h.dtype)
@@ -162,7 +165,8 @@ def _candidates(part: Part) -> tuple[list[tuple[Array, Array]], Array]:
         sample = jnp.min(jnp.where(when == soonest[None, :], samples, n - 1), axis=0)
         when = jnp.where(samples == sample[None, :], NEVER, when)
         found.append((sample, soonest))
-    return found, jnp.min(when, axis=0)
+    soonest, whens = (jnp.stack(part) for part in zip(*found, strict=True))
+    return soonest, whens, jnp.min(when, axis=0)
 
 
 def amiss(dtype: jnp.dtype) -> Array:
