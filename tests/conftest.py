@@ -1,9 +1,10 @@
-"""Float64, two CPU devices and no silent rank promotion in every test; and programs that compile fast, as nearly all of the time goes there.
+"""Float64, two CPU devices and no silent rank promotion in every test; and programs that compile fast, where nearly all the time goes.
 
 `XLA_FLAGS= pytest` compiles the programs as they are compiled for users, and takes twice as long.
 """
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -11,8 +12,7 @@ from importlib.metadata import version
 
 # before the first import of jax, and before the processes of pytest-xdist begin, which take these over
 if "XLA_FLAGS" not in os.environ and version("jaxlib") in {"0.10.1"}:  # XLA ends the process at a flag that it does not know
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
-    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one file has compiled others read
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxdyn-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
@@ -25,6 +25,11 @@ import pytest
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
+
+
+# tracing makes many small objects, none of which is garbage for long
+gc.freeze()
+gc.set_threshold(100_000, 20, 20)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -39,6 +40,7 @@ from ..solve import (
     make_settings,
     num_records,
     observables,
+    passed_on,
     record_times,
 )
 from ..solve.solution import layout
@@ -256,7 +258,7 @@ def _sweep(
             # not before the groups in front of it are done: it compiles a program
             shown.say(f"ordering the lanes by cost{part}")
             run = _extend(run, one.cells, grid, ids, where)
-            left = len(run.todo) + sum(len(_waiting(run, turn)) for turn in range(1, len(run.problems)))
+            left = len(run.todo) + sum(len(_waiting(run, turn)) for turn in range(len(run.problems)))
             if not left:
                 continue
             # other lanes in the same blocks are solved again with those that are asked for
@@ -272,7 +274,7 @@ def _sweep(
 
 def _count_done(run: _Run, ids: np.ndarray) -> int:
     """How many of the lanes that are asked for are in whole blocks, and not to be solved again by another solver."""
-    left = np.concatenate([run.todo, *(_waiting(run, turn) for turn in range(1, len(run.problems)))])
+    left = np.concatenate([run.todo, *(_waiting(run, turn) for turn in range(len(run.problems)))])
     there = np.isin(run.seed, ids)
     there[left] = False
     return int(np.sum(there))
@@ -429,30 +431,37 @@ def _values(run: _Run, key: str, places: np.ndarray) -> np.ndarray:
 
 
 def _waiting(run: _Run, turn: int) -> np.ndarray:
-    """Places in blocks that are done whose lanes wait for a turn, because the solver of the turn before handed them over."""
+    """Places in blocks that are done whose lanes wait for a turn, because the other solver handed them over."""
+    other = turn - 1
+    if len(run.problems) == 1:
+        return run.todo[:0]
     done = np.repeat(np.isin(np.arange(run.store.blocks), np.setdiff1d(run.needed, run.todo // run.store.block)), run.store.block)
     places = np.flatnonzero(done & (run.seed >= 0))
-    there = np.isin(_values(run, "outcome", places), [int(one) for one in run.handed_over[turn - 1]])
-    return places[there & (_values(run, "switched", places) == run.problems[turn - 1].switched)]
+    there = np.isin(_values(run, "outcome", places), [int(one) for one in run.handed_over[other]])
+    return places[there & (_values(run, "switched", places) == run.problems[other].switched)]
 
 
 def _carry_out(run: _Run, devices: list) -> Iterator[int]:
     """Does what is still to do; yields the number of lanes as they are done."""
-    yield from _advance(run, 0, run.todo, Blocks(run.store, run.seed >= 0), devices)
-    for turn in range(1, len(run.problems)):
-        todo = _waiting(run._replace(todo=run.todo[:0]), turn)
+    yield from _advance(run, 0, run.todo, np.full(len(run.todo), np.nan), Blocks(run.store, run.seed >= 0), devices)
+    run, idle = run._replace(todo=run.todo[:0]), 0
+    for turn in cycle(reversed(range(len(run.problems)))):
+        todo = _waiting(run, turn)
+        idle = 0 if len(todo) else idle + 1
+        if idle == len(run.problems):
+            return
         coming = np.zeros(len(run.seed), bool)
         coming[todo] = True
-        yield from _advance(run, turn, todo, Blocks(run.store, coming, over=True), devices)
+        projected = passed_on(_values(run, "outcome", todo), _values(run, "projected_steps", todo))
+        yield from _advance(run, turn, todo, projected, Blocks(run.store, coming, over=True), devices)
 
 
-def _advance(run: _Run, turn: int, todo: np.ndarray, blocks: Blocks, devices: list) -> Iterator[int]:
+def _advance(run: _Run, turn: int, todo: np.ndarray, projected: np.ndarray, blocks: Blocks, devices: list) -> Iterator[int]:
     """Solves the lanes at some places; yields how many of them are not handed over."""
     if not len(todo):
         return
     width = int(run.store.attributes["width"])
-    projected = _values(run, "projected_steps", todo) if turn else np.full(len(todo), np.nan)
-    goes_on = [int(one) for one in run.handed_over[turn]] if turn + 1 < len(run.problems) else []
+    goes_on = [int(one) for one in run.handed_over[turn]] if len(run.problems) > 1 else []
     batch = Batch(run.problems[turn], run.seed[todo], run.cell[todo], projected, width, devices[: min(len(devices), len(todo))])
     try:
         for places, rows in batch.run():

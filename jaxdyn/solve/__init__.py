@@ -5,6 +5,7 @@ from .checked import check_call as check_call
 from .checked import check_memory as check_memory
 from .choice import Attempt as Attempt
 from .choice import attempts as attempts
+from .choice import passed_on as passed_on
 from .descent import Descent as Descent
 from .exponential import KernelExponential as KernelExponential
 from .implicit import ImplicitDerivative as ImplicitDerivative

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
@@ -70,15 +71,14 @@ class TooStiff(AbstractGiveUp):
     After `FIRST_STEPS` steps, twice as many, and so on: once `steps_left` is more than what `KERNEL_STEPS` steps of KernelExponential and
     `KINK_STEPS` for each kink so far cost, in steps of Tsit5, see `work.step_ratio`. But not while kinks are so dense that they alone would
     have cost KernelExponential more than `DENSE` times the steps so far, nor where they are stepped over, whose chatter looks like
-    stiffness and is none.
+    stiffness and is none. A lane that KernelExponential has given back is given up for good, where Tsit5 turns out to need `MARGIN`
+    times as much in all as KernelExponential expected to.
 
     Attributes:
         cost: of a step of KernelExponential, in steps of Tsit5.
-        active: False for a lane that comes back from KernelExponential.
     """
 
     cost: Float[Array, ""] = eqx.field(converter=as_leaf)
-    active: Bool[Array, ""] = eqx.field(converter=jnp.asarray)
 
     def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
         """See `is_mark`."""
@@ -86,11 +86,12 @@ class TooStiff(AbstractGiveUp):
 
     def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
         """Whether the lane is given up, and the number of steps that Tsit5 still needs."""
-        del projected
         num_steps, left = moment.num_steps - moment.pace.num_steps, steps_left(moment)
         kinks = KINK_STEPS * moment.num_kinks * self.cost
         slow = (left > KERNEL_STEPS * self.cost + kinks) & (kinks >= 0) & (kinks <= DENSE * num_steps)
-        return self.active & is_mark(num_steps) & (num_steps >= FIRST_STEPS) & slow, left
+        first = jnp.isnan(projected)
+        slow &= first | (num_steps + left > MARGIN * projected)
+        return is_mark(num_steps) & (num_steps >= FIRST_STEPS) & slow, jnp.where(first, left, jnp.inf)
 
 
 class TooSlow(AbstractGiveUp):
@@ -110,11 +111,15 @@ class TooSlow(AbstractGiveUp):
         return is_mark(num_steps)
 
     def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
-        """Whether the lane is given up, and the number of steps that Tsit5 would need."""
+        """Whether the lane is given up, and what KernelExponential would cost in all, in steps of Tsit5."""
         num_steps = moment.num_steps - moment.pace.num_steps
         so_far, left = self.cost * num_steps, self.cost * steps_left(moment)
         unstable = moment.step_size * moment.stiffness >= STABILITY * self.cost
-        return is_mark(num_steps) & (so_far >= projected) & (so_far + left > MARGIN * projected) & ~unstable, projected
+        return is_mark(num_steps) & (so_far >= projected) & (so_far + left > MARGIN * projected) & ~unstable, so_far + left
+
+
+FAILED = (Outcome.diverged, Outcome.step_too_small)
+"""The outcomes with which KernelExponential, which has no kernel to go by far from any minimum, hands a lane to Tsit5."""
 
 
 class Attempt(NamedTuple):
@@ -122,7 +127,7 @@ class Attempt(NamedTuple):
 
     Attributes:
         how: how it is stepped.
-        gives_up: when the lane is given up to the next attempt, from its start again; None for never.
+        gives_up: when the lane is given up to the other attempt, from its start again; None for never.
         restarts: whether another solver reached the solution that the call goes on with, so that the steps start afresh there.
     """
 
@@ -132,9 +137,22 @@ class Attempt(NamedTuple):
 
     @property
     def handed_over(self) -> tuple[Outcome, ...]:
-        """The outcomes with which a lane goes to the next attempt, if there is one."""
-        failed = (Outcome.diverged, Outcome.step_too_small) if isinstance(self.how.solver, KernelExponential) else ()
+        """The outcomes with which a lane goes to the other attempt, if there is one."""
+        failed = FAILED if isinstance(self.how.solver, KernelExponential) else ()
         return failed if self.gives_up is None else (Outcome.too_stiff, *failed)
+
+
+def passed_on(outcome: Any, projected: Any) -> Any:
+    """What the next attempt is told of the steps that the one before was estimated to need.
+
+    Args:
+        outcome: with which a lane was handed over.
+        projected: its certificate's `projected_steps`.
+
+    Returns:
+        That number; infinity after a failure, so that the next attempt does not give up.
+    """
+    return np.where(np.isin(outcome, [int(one) for one in FAILED]), np.inf, projected)
 
 
 def steps_of(flow: Any, t1: Any, how: Tolerances) -> Tolerances:
@@ -181,10 +199,11 @@ def check_remembered(flow: Any, params: Any, state: Any) -> None:
 
 
 def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attempt]:
-    """What a call tries in turn: where it names no solver and no controller, Tsit5, KernelExponential, and Tsit5 to the end.
+    """What a call tries in turn, until one attempt keeps the lane: Tsit5 and KernelExponential, where it names no solver and no controller.
 
-    For a limit KernelExponential comes first. A flow that steps by itself is stepped by itself. Where values are traced, nobody can ask
-    how an attempt ended, and the first is the only one.
+    A lane may go back to Tsit5, and from there to KernelExponential for good, see `TooStiff`, `TooSlow` and `passed_on`. For a limit
+    KernelExponential comes first. A flow that steps by itself is stepped by itself. Where values are traced, nobody can ask how an
+    attempt ended, and the first is the only one.
 
     Args:
         flow: the flow.
@@ -193,7 +212,7 @@ def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attemp
         how: what the caller named.
 
     Returns:
-        The attempts, at least one.
+        The attempts, one or two.
     """
     how = steps_of(flow, t1, how)
     if how.solver is not None or how.controller is not None or not offers_kernel(flow):
@@ -204,8 +223,7 @@ def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attemp
     if is_traced(flow, params, t1, tuple(how)):
         return [Attempt(how)]
     cost: Any = step_ratio((flow, params))
-    first, last = (Attempt(how, TooStiff(cost, jnp.asarray(active))) for active in (True, False))
-    return [first, Attempt(kernel, TooSlow(cost)), last]
+    return [Attempt(how, TooStiff(cost)), Attempt(kernel, TooSlow(cost))]
 
 
 def going_on_from(method: str, tried: list[Attempt]) -> list[Attempt]:
@@ -216,16 +234,17 @@ def going_on_from(method: str, tried: list[Attempt]) -> list[Attempt]:
         tried: those of a first call.
 
     Returns:
-        The attempts. One with the solution's own solver goes on with its steps. What KernelExponential has solved it goes on with.
+        The attempts. The solution's own solver comes first and goes on with its steps. KernelExponential goes on with what it has solved.
     """
     named = [_name(attempt.how.solver) for attempt in tried]
     solver = method.partition(",")[0]
     if len(tried) == 1 or solver not in named:
         how = tried[0].how
         return [Attempt(how._replace(solver=named_in(method, how.solver)))]
+    own, other = sorted(tried, key=lambda attempt: _name(attempt.how.solver) != solver)
     if solver == KernelExponential.__name__:
-        tried = [Attempt(one.how) for one in tried if _name(one.how.solver) == solver] + tried[-1:]
-    return [attempt._replace(restarts=_name(attempt.how.solver) != solver) for attempt in tried]
+        own = own._replace(gives_up=None)
+    return [own, other._replace(restarts=True)]
 
 
 def named_in(method: str, solver: dfx.AbstractSolver | None) -> dfx.AbstractSolver | None:

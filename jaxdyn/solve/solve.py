@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from typing import Any
 
 import diffrax as dfx
@@ -14,7 +15,7 @@ from .._checks import check_count, shown
 from .._types import Params
 from ..flows import check_independent
 from .checked import check_call, check_memory
-from .choice import attempts, check_remembered, going_on_from, named_in, steps_of
+from .choice import attempts, check_remembered, going_on_from, named_in, passed_on, steps_of
 from .descent import offers_steps
 from .follow import Followed, follow, follow_reversibly
 from .lane import Lane
@@ -145,14 +146,14 @@ def solve(
         ts, capacity = None, int(recorded_steps) + 1
     begin = start.state if going_on else params
     begins = jnp.asarray(begins, jnp.result_type(float))  # a Python number would be compiled in
-    projected: Any = jnp.asarray(jnp.nan, dtype)
-    for attempt in tried:
+    projected: Any = start.certificate.projected_steps if going_on else jnp.asarray(jnp.nan, dtype)
+    for attempt in cycle(tried):
         settings = make_settings(dtype, t1, rules, attempt.how, begins, record, attempt.gives_up)
         followed = _follow(flow, begin, params, begins, settings, ts, capacity, key, projected, attempt.restarts)
         end = followed[0][0]
-        if attempt is tried[-1] or int(end.outcome) not in attempt.handed_over:
+        if len(tried) == 1 or int(end.outcome) not in attempt.handed_over:
             break
-        projected = end.certificate.projected_steps
+        projected = jnp.asarray(passed_on(end.outcome, end.certificate.projected_steps), dtype)
     return remember_flow(_report(flow, params, settings, followed, watch), flow)  # pyright: ignore[reportPossiblyUnbound]
 
 
@@ -178,9 +179,8 @@ def _follow(
     if isinstance(begin, LaneState):
         if restarts:
             begin = lane.start(lane.unravel(begin.y), begin.t, key, projected, begin)
-        state = eqx.tree_at(
-            lambda s: (s.outcome, s.next_record), begin, tuple(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0))
-        )
+        parts = lambda s: (s.outcome, s.next_record, s.certificate.projected_steps)  # noqa: E731
+        state = eqx.tree_at(parts, begin, (*(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0)), projected))
         state = lane.checked(state)
     else:
         state = lane.start(begin, t0, key, projected)

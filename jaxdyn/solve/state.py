@@ -28,7 +28,7 @@ class AbstractGiveUp(eqx.Module):
 
         Args:
             moment: where it stands.
-            projected: the further steps that Tsit5 was estimated to need when it gave the lane up; NaN where it did not.
+            projected: the certificate's `projected_steps`.
 
         Returns:
             A truth value, and that number as it is now.
@@ -115,7 +115,8 @@ class Certificate(Readable, eqx.Module):
         num_ambiguous_kinks: after which the solution is not unique (see docs/kinks.md); -1 likewise.
         first_kink: time of the first kink; NaN without one.
         last_kink: and of the last.
-        projected_steps: of a lane for which jaxdyn replaced Tsit5, the further steps that Tsit5 was estimated to need; NaN for others.
+        projected_steps: of a lane for which jaxdyn replaced Tsit5, the further steps that Tsit5 was estimated to need; of one that came
+            back to it, what KernelExponential was estimated to cost, in steps of Tsit5; infinity where that was for good; NaN for others.
     """
 
     num_accepted_steps: Int[Array, ""]

@@ -10,7 +10,8 @@ import pytest
 from formula_flows import LinearFlow
 
 import jaxdyn as jd
-from jaxdyn.solve.choice import FIRST_STEPS, KERNEL_STEPS
+from jaxdyn.solve.choice import FIRST_STEPS, KERNEL_STEPS, TooSlow, TooStiff, passed_on, steps_left
+from jaxdyn.solve.rules import Moment, Pace
 from jaxdyn.solve.work import step_ratio
 
 FLOW = jd.flows.GradientFlow(jd.models.TwoLayer(16, activation="tanh", init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))
@@ -118,3 +119,33 @@ def test_other_flows_and_named_controllers_stay_with_tsit5():
     assert sol.method.startswith("Tsit5,") and int(sol.certificate.num_accepted_steps) > 1000
     sol = jd.solve(FLOW, START, LONG, controller=dfx.PIDController(rtol=1e-5, atol=1e-7), max_steps=200)
     assert sol.method.startswith("Tsit5,") and sol.fate is jd.Outcome.max_steps
+
+
+@pytest.mark.ci_slow
+def test_a_lane_that_leaves_a_saddle_goes_to_and_fro():
+    """Its long steps near the saddle let Tsit5 expect 2500 steps, of which there are 21 000: it gives the lane up twice."""
+    flow = jd.flows.GradientFlow(jd.models.TwoLayer(10, activation="tanh", init_scale=1e-8), jd.losses.square, jd.data.sinusoid(6))
+    chosen = jd.solve(flow, flow.init(jr.fold_in(jr.key(1), 2)), 3000.0, record=3)
+    named = jd.solve(flow, flow.init(jr.fold_in(jr.key(1), 2)), 3000.0, record=3, solver=jd.KernelExponential())
+    assert_same(chosen, named)
+    assert np.isinf(chosen.certificate.projected_steps)
+    ds = jd.sweep(flow, [1, 2], t1=3000.0, key=jr.key(1), record=3, progress=False)
+    assert np.all(ds["switched"].values) and list(np.isinf(ds["projected_steps"].values)) == [False, True]
+    np.testing.assert_allclose(ds["params"].values[1], jax.flatten_util.ravel_pytree(named.params)[0], rtol=1e-6)
+    np.testing.assert_array_equal(ds["num_accepted_steps"].values[1], named.certificate.num_accepted_steps)
+
+
+def test_no_lane_goes_to_and_fro_for_ever():
+    """What is passed on after a failure, or the second time, is infinite, and with that nobody gives up."""
+    assert np.isinf(passed_on(int(jd.Outcome.step_too_small), 7.0)) and float(passed_on(int(jd.Outcome.too_stiff), 7.0)) == 7.0
+    # 64 equal steps to t = 1, of t1 = 1000
+    numbers = {"t": 1.0, "t1": 1e3, "loss": 1.0, "step_size": 1 / 64, "num_steps": 64, "num_kinks": 0, "stiffness": np.nan}
+    pace = Pace(jnp.asarray(0.0), jnp.asarray(0), jnp.asarray(0.25), jnp.asarray(0.5))
+    values = {name: jnp.asarray(value) for name, value in numbers.items()}
+    moment = Moment(flow=FLOW, params=START, y=jnp.zeros(1), velocity=lambda: jnp.zeros(1), pace=pace, **values)
+    assert float(steps_left(moment)) == pytest.approx(64 * 999, rel=1e-4)
+    for rule in (TooStiff(30.0), TooSlow(30.0)):
+        for projected, expected in ((jnp.nan, isinstance(rule, TooStiff)), (1e3, True), (1e7, False), (jnp.inf, False)):
+            given_up, handed = rule(moment, jnp.asarray(projected))
+            assert bool(given_up) == expected, (rule, projected)
+            assert np.isinf(handed) == (isinstance(rule, TooStiff) and not np.isnan(projected))
