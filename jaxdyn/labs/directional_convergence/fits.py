@@ -13,8 +13,6 @@ make_claim = partial(base.make_claim, LAB)
 TWO = "Kumar & Haupt 2024, arXiv 2402.09226"
 MORE = "Kumar & Haupt 2024, arXiv 2403.08121"
 DERIVED = "derived"
-SEEN = 10 * np.log(10.0)
-"""Sizes below 1e-10 are where a power law or a limit is looked for."""
 
 
 def short(name: str) -> str:

@@ -1,6 +1,5 @@
 """The sweeps of the lab; nothing here but declarations."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import diffrax as dfx
@@ -24,8 +23,6 @@ LAZY_TIME = 10.0
 REDUCED_TIME = 2.0
 REDUCED_TOLERANCES = (1e-6, 1e-8)
 FREEZING_DELTAS = (-300.0, -1000.0, -3000.0, -10000.0)
-
-Sweeper = Callable[..., xr.Dataset]
 
 
 def knot_weights(flow: flows.AbstractFlow, t: Array, params: Params) -> Array:
