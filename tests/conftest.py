@@ -12,7 +12,8 @@ from importlib.metadata import version
 
 # before the first import of jax, and before the processes of pytest-xdist begin, which take these over
 if "XLA_FLAGS" not in os.environ and version("jaxlib") in {"0.10.1"}:  # XLA ends the process at a flag that it does not know
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=1"
+    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one file has compiled others read
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxdyn-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
@@ -30,6 +31,15 @@ jax.config.update("jax_num_cpu_devices", 2)
 # tracing makes many small objects, none of which is garbage for long
 gc.freeze()
 gc.set_threshold(100_000, 20, 20)
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """Where different programs are to give the same bits, as only optimised ones do."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -40,6 +40,12 @@ class Claim:
     seeds: int
     unit: str
 
+    def __post_init__(self):
+        """Makes numpy's numbers Python's, as they are read from files."""
+        for name in ("measured", "uncertainty", "tolerance"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+        object.__setattr__(self, "seeds", int(self.seeds))
+
     @property
     def held(self) -> bool:
         """Whether it holds, loosely or not."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -19,14 +18,6 @@ BLOCK = re.compile(r"^```(?:python|\{ \.python \.needs-(?P<needed>\w+) \})\n(?P<
 """A block marked with what it needs runs where that is installed."""
 SCRIPT = re.compile(r"^```\{ \.python \.script \}\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE)
 WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Compilation is most of the time here; the numbers are tested elsewhere."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def blocks(page: Path) -> list[str]:

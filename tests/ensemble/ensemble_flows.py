@@ -86,15 +86,15 @@ def solved(flow, seed, t1, **how):
     return jd.solve(flow, flow.init(jr.fold_in(ROOT, seed)), t1, **how)
 
 
-def assert_lane_is(ds, sol, names=(), rtol=1e-12, atol=1e-12):
-    """One lane of a Dataset against its solution: end, records, outcome, certificate, observables."""
+def assert_lane_is(ds, sol, names=(), rtol=1e-12, atol=1e-12, retries=0):
+    """One lane of a Dataset against its solution: end, records, outcome, certificate, observables; but for some retries at an event."""
     end = np.asarray(ravel_pytree(sol.params)[0])
     np.testing.assert_allclose(np.asarray(ds["params"])[: end.size], end, rtol=rtol, atol=atol)
     assert np.all(np.isnan(np.asarray(ds["params"])[end.size :]))
     assert int(ds["outcome"]) == int(sol.outcome)
     np.testing.assert_allclose(float(ds["t_end"]), float(sol.t), rtol=rtol)
-    for name in ("num_accepted_steps", "num_rejected_steps", "num_field_evaluations"):
-        assert int(ds[name]) == int(getattr(sol.certificate, name)), name
+    for name, each in (("num_accepted_steps", 0), ("num_rejected_steps", 1), ("num_field_evaluations", 25)):
+        assert abs(int(ds[name]) - int(getattr(sol.certificate, name))) <= each * retries, name
     for name in ("loss_start", "loss_end", "largest_loss_increase", "conserved_drift", "largest_norm"):
         np.testing.assert_allclose(float(ds[name]), float(getattr(sol.certificate, name)), rtol=rtol, atol=atol)
     times = np.asarray(ds["t"]) if "t" in ds else np.where(np.isnan(np.asarray(sol.ts)), np.nan, np.asarray(ds["time"]))

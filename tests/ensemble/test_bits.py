@@ -11,6 +11,8 @@ from ensemble_flows import HOW, ONE, fates, net_flow
 import jaxdyn as jd
 from jaxdyn.ensemble import run as host
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 SWEEP = sys.modules["jaxdyn.ensemble.sweep"]
 
 

@@ -42,9 +42,10 @@ def test_lanes_that_stop_early_are_those_of_solve(ds):
     assert counts.keys() == {"stopped", "converged", "t1_reached"}, counts
     for seed in range(12):
         sol = solved(net_flow(), seed, 30.0, record=8, observe=WATCH, stop=STOP)
-        # step sizes follow the rounding of error estimates, and where a rule is met follows them
-        sharp = 1e-12 if sol.fate == jd.Outcome.t1_reached else 1e-6
-        assert_lane_is(ds.sel(seed=seed), sol, WATCH, sharp, sharp)
+        # step sizes follow the rounding of error estimates, and where a rule is met follows them, and whether it is looked for once more
+        whole = sol.fate == jd.Outcome.t1_reached
+        sharp = 1e-12 if whole else 1e-6
+        assert_lane_is(ds.sel(seed=seed), sol, WATCH, sharp, sharp, retries=0 if whole else 1)
     late = ds["time"].values > ds["t_end"].values[:, None]
     assert late.any()
     for name in WATCH:

@@ -9,7 +9,7 @@ from ensemble_flows import ONE, ROOT
 import jaxdyn as jd
 from jaxdyn.store import LaneStore
 
-pytestmark = pytest.mark.ci_slow
+pytestmark = [pytest.mark.ci_slow, pytest.mark.usefixtures("optimised")]
 
 FLOW = jd.flows.GradientFlow(jd.models.TwoLayer(8, activation="tanh", init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))
 HOW = {"record": 5, "rtol": 1e-6, "observe": {"loss": jd.measure.loss}, "width": 4, "devices": ONE, "progress": False}

@@ -121,10 +121,10 @@ def test_claims_fail_on_wrong_numbers(done, sweep, name, change, claim):
     [
         ({"seeds": 1}, "seeds=1"),
         ({"neurons": 1}, "neurons=1"),
-        ({"kernel_delta": 1.0}, "negative delta"),
+        ({"kernel_delta": 1.0}, "must be a number below 0"),
         ({"rtol": 0.0}, "rtol=0"),
         ({"limit_widths": (8,)}, "limit_widths"),
-        ({"colour": 1}, "has the settings"),
+        ({"colour": 1}, "its settings are"),
     ],
 )
 def test_bad_settings_are_one_sentence(changes, words):

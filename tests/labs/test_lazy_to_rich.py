@@ -212,9 +212,7 @@ SMALL = Settings(seeds=2, widths=(4, 8), deltas=(-30.0, -10.0, 0.0), coarse=(1.0
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     out = tmp_path_factory.mktemp("lab") / "run"
-    jax.config.update("jax_disable_most_optimizations", True)  # compilation is most of the time here
-    yield out, jd.labs.lazy_to_rich.run(SMALL, out=out, width=2, progress=False)
-    jax.config.update("jax_disable_most_optimizations", False)
+    return out, jd.labs.lazy_to_rich.run(SMALL, out=out, width=2, progress=False)
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def test_a_population_flow_in_few_evaluations():
         fine = jd.solve(flow, y, 1e4, rtol=1e-8, **how)
         one = jd.solve(flow, y, 1e4, rtol=1e-3, solver=CHEBYSHEV, **how)
         assert one.fate is jd.Outcome.converged
-        assert float(jd.measure.gradient_norm(flow, one.t, one.params)) <= 1e-3
+        assert float(jd.measure.gradient_norm(flow, one.t, one.params)) <= 1e-3 * (1 + 1e-6)  # the zero of the rule is located
         assert int(ds["num_accepted_steps"][seed]) == int(one.certificate.num_accepted_steps)
         # both are within the gradient over the smallest curvature of the minimum
         np.testing.assert_allclose(one.params["a"], fine.params["a"], rtol=0, atol=5e-3)

@@ -61,18 +61,33 @@ def compare(flow, seeds, **how):
     return single
 
 
-@pytest.mark.ci_slow
-def test_a_kink_of_an_mlp_is_passed_once():
-    """Seeds that used to flip one gate for ever: the rounding of a pre-activation, 3e-8, counted as a sign."""
-    flow = jd.flows.GradientFlow(jd.models.MLP((5,), 1, True, "relu"), jd.losses.square, jd.data.sinusoid(6))
-    single = compare(flow, [1, 3, 4, 6, 8, 11], t1=50.0, solver=dfx.Tsit5())
-    z = np.asarray(jax.vmap(lambda p: ravel_pytree(flow.preactivations(p))[0])(single.params))
-    kinks = single.state.kinks
+PASSED = jd.flows.GradientFlow(jd.models.MLP((5,), 1, True, "relu"), jd.losses.square, jd.data.sinusoid(6))
+"""Seeds 1, 3, 4, 6, 8 and 11 used to flip one gate for ever: the rounding of a pre-activation, 3e-8, counted as a sign."""
+
+
+def assert_gates(params, kinks):
+    """Each is that of the sign of its pre-activation, but on a surface."""
+    z = np.asarray(ravel_pytree(PASSED.preactivations(params))[0])
     against = (np.asarray(kinks.gates) > 0.5) != (z > 0)
     assert np.all(~against | (np.asarray(kinks.shares) >= 0) | (np.abs(z) <= RTOL))
 
 
 @pytest.mark.ci_slow
+def test_a_kink_of_an_mlp_is_passed():
+    start = jax.tree.map(lambda leaf: leaf[0], starts(PASSED, [1], jnp.float32))
+    sol = jd.solve(PASSED, start, t1=50.0, rtol=RTOL, record=2, solver=dfx.Tsit5(), max_steps=3000)
+    assert sol.fate is jd.Outcome.t1_reached and int(sol.certificate.num_kinks) > 0
+    assert_gates(sol.params, sol.state.kinks)
+
+
+@pytest.mark.slow
+def test_kinks_of_mlps_are_passed_as_in_float64():
+    single = compare(PASSED, [1, 3, 4, 6, 8, 11], t1=50.0, solver=dfx.Tsit5())
+    for k in range(6):
+        assert_gates(*(jax.tree.map(lambda leaf, k=k: leaf[k], part) for part in (single.params, single.state.kinks)))
+
+
+@pytest.mark.slow
 def test_a_two_layer_network_whose_dense_output_is_no_polynomial():
     """Kinks polished on the dense output of `KernelExponential`, to what float32 resolves; and slides read off the end alone."""
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(width=6), jd.losses.square, jd.data.sinusoid(6))

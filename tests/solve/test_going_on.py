@@ -13,6 +13,8 @@ from formula_flows import FormulaFlow, LinearFlow
 import jaxdyn as jd
 from jaxdyn.solve import LossBelow, Outcome, load_solution
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 DATA = jd.data.sinusoid(6)
 MODEL = jd.models.TwoLayer(width=3, activation="tanh")
 FLOW = jd.flows.GradientFlow(MODEL, jd.losses.square, DATA)

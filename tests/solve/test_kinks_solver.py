@@ -11,6 +11,8 @@ from kinked import drawn, error, table
 import jaxdyn as jd
 from jaxdyn.solve import Outcome, load_solution
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 PROBLEM = drawn(4, n=5, d=1, m=3, t1=4.0)
 """A flip and two slides."""
 TIMES = np.array([0.05, 0.3, 0.9, 2.0, 4.0])

@@ -30,8 +30,10 @@ def test_a_network_with_a_tiny_start_goes_on_to_a_minimum():
     np.testing.assert_allclose(ravel_pytree(reference.params)[0], ravel_pytree(there.params)[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.ci_slow
-@pytest.mark.parametrize(("activation", "scale", "dtype"), [("relu", 1e-8, jnp.float64), ("tanh", 1e-6, jnp.float32)])
+@pytest.mark.parametrize(
+    ("activation", "scale", "dtype"),
+    [pytest.param("relu", 1e-8, jnp.float64, marks=pytest.mark.slow), pytest.param("tanh", 1e-6, jnp.float32, marks=pytest.mark.ci_slow)],
+)
 def test_kinks_and_float32(activation, scale, dtype):
     flow = tiny(activation, scale)
     start = jax.tree.map(lambda leaf: leaf.astype(dtype), flow.init(jax.random.key(0)))

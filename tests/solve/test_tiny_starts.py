@@ -10,6 +10,8 @@ from jax.flatten_util import ravel_pytree
 from scipy.integrate import solve_ivp
 
 import jaxdyn as jd
+from jaxdyn.solve.lane import Lane
+from jaxdyn.solve.settings import Tolerances, make_settings
 
 DATA = jd.data.sinusoid(6)
 
@@ -67,7 +69,8 @@ def test_what_follows_and_what_does_not():
     start = {"a": jnp.asarray([1e-5, -3e-4]), "b": jnp.asarray([5.0])}
 
     def factor(flow, start, **how):
-        return float(jd.solve(flow, start, 1e-3, **how).state.atol_factor)
+        settings = make_settings(jnp.dtype(float), 1e-3, (), Tolerances(**how))
+        return float(jax.jit(lambda y: Lane(flow, settings, start).start(y).atol_factor)(start))
 
     def apply(p, x):
         return p["b"] * jnp.tanh(x @ p["a"])
