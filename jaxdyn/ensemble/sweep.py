@@ -433,7 +433,7 @@ def _values(run: _Run, key: str, places: np.ndarray) -> np.ndarray:
 def _waiting(run: _Run, turn: int) -> np.ndarray:
     """Places in blocks that are done whose lanes wait for a turn, because the other solver handed them over."""
     other = turn - 1
-    if len(run.problems) == 1:
+    if not run.handed_over[other]:
         return run.todo[:0]
     done = np.repeat(np.isin(np.arange(run.store.blocks), np.setdiff1d(run.needed, run.todo // run.store.block)), run.store.block)
     places = np.flatnonzero(done & (run.seed >= 0))
@@ -444,11 +444,10 @@ def _waiting(run: _Run, turn: int) -> np.ndarray:
 def _carry_out(run: _Run, devices: list) -> Iterator[int]:
     """Does what is still to do; yields the number of lanes as they are done."""
     yield from _advance(run, 0, run.todo, np.full(len(run.todo), np.nan), Blocks(run.store, run.seed >= 0), devices)
-    run, idle = run._replace(todo=run.todo[:0]), 0
-    for turn in cycle(reversed(range(len(run.problems)))):
+    run = run._replace(todo=run.todo[:0])
+    for number, turn in enumerate(cycle(reversed(range(len(run.problems))))):
         todo = _waiting(run, turn)
-        idle = 0 if len(todo) else idle + 1
-        if idle == len(run.problems):
+        if number and not len(todo):  # only the turn before can have handed lanes over to this one
             return
         coming = np.zeros(len(run.seed), bool)
         coming[todo] = True
@@ -461,7 +460,7 @@ def _advance(run: _Run, turn: int, todo: np.ndarray, projected: np.ndarray, bloc
     if not len(todo):
         return
     width = int(run.store.attributes["width"])
-    goes_on = [int(one) for one in run.handed_over[turn]] if len(run.problems) > 1 else []
+    goes_on = [int(one) for one in run.handed_over[turn]]
     batch = Batch(run.problems[turn], run.seed[todo], run.cell[todo], projected, width, devices[: min(len(devices), len(todo))])
     try:
         for places, rows in batch.run():

@@ -76,7 +76,7 @@ def make_claim(lab: str, name: str, paper: str, statement: str, measured: float,
     words: dict[str, Any] = {"uncertainty": 0.0, "tolerance": 0.0} | more
     said: Verdict = judged if judged in ("holds", "does not hold", "loose") else verdict(judged)
     found: Verdict = said if math.isfinite(measured) else "not tested"
-    return Claim(id=f"{lab}.{name}", paper=paper, statement=statement, measured=float(measured), expected=expected, verdict=found, **words)
+    return Claim(id=f"{lab}.{name}", paper=paper, statement=statement, measured=measured, expected=expected, verdict=found, **words)
 
 
 PUBLISHED_FILE = "published.json"

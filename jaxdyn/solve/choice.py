@@ -32,7 +32,7 @@ KINK_STEPS = 0.5
 DENSE = 4.0
 """How often the steps so far the kinks may cost; most kinks of stiff lanes are noise of Tsit5, of which KernelExponential has less."""
 MARGIN = 1.5
-"""KernelExponential is given up where its total work would be more than so many times Tsit5's."""
+"""A solver that another one has handed a lane to is given up where its total work would be more than so many times that of the other."""
 STABILITY = 3.3
 """Steps of Tsit5 are stable up to about so many times the inverse of the largest rate of decay (Hairer & Wanner 1996, section IV.2)."""
 
@@ -85,7 +85,7 @@ class TooStiff(AbstractGiveUp):
         return is_mark(num_steps)
 
     def __call__(self, moment: Moment, projected: Float[Array, ""]) -> tuple[Bool[Array, ""], Float[Array, ""]]:
-        """Whether the lane is given up, and the number of steps that Tsit5 still needs."""
+        """Whether the lane is given up, and the number of steps that Tsit5 still needs; infinity the second time."""
         num_steps, left = moment.num_steps - moment.pace.num_steps, steps_left(moment)
         kinks = KINK_STEPS * moment.num_kinks * self.cost
         slow = (left > KERNEL_STEPS * self.cost + kinks) & (kinks >= 0) & (kinks <= DENSE * num_steps)
@@ -119,7 +119,7 @@ class TooSlow(AbstractGiveUp):
 
 
 FAILED = (Outcome.diverged, Outcome.step_too_small)
-"""The outcomes with which KernelExponential, which has no kernel to go by far from any minimum, hands a lane to Tsit5."""
+"""Outcomes with which KernelExponential hands a lane over to Tsit5."""
 
 
 class Attempt(NamedTuple):
@@ -128,18 +128,14 @@ class Attempt(NamedTuple):
     Attributes:
         how: how it is stepped.
         gives_up: when the lane is given up to the other attempt, from its start again; None for never.
+        handed_over: the outcomes with which a lane goes to the other attempt; none where there is no other.
         restarts: whether another solver reached the solution that the call goes on with, so that the steps start afresh there.
     """
 
     how: Tolerances
     gives_up: TooStiff | TooSlow | None = None
+    handed_over: tuple[Outcome, ...] = ()
     restarts: bool = False
-
-    @property
-    def handed_over(self) -> tuple[Outcome, ...]:
-        """The outcomes with which a lane goes to the other attempt, if there is one."""
-        failed = FAILED if isinstance(self.how.solver, KernelExponential) else ()
-        return failed if self.gives_up is None else (Outcome.too_stiff, *failed)
 
 
 def passed_on(outcome: Any, projected: Any) -> Any:
@@ -219,11 +215,14 @@ def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attemp
         return [Attempt(how)]
     kernel = how._replace(solver=KernelExponential())
     if is_infinite(t1):
-        return [Attempt(kernel)] if is_traced(flow, params, tuple(how)) else [Attempt(kernel), Attempt(how)]
+        return [Attempt(kernel)] if is_traced(flow, params, tuple(how)) else [Attempt(kernel, handed_over=FAILED), Attempt(how)]
     if is_traced(flow, params, t1, tuple(how)):
         return [Attempt(how)]
     cost: Any = step_ratio((flow, params))
-    return [Attempt(how, TooStiff(cost)), Attempt(kernel, TooSlow(cost))]
+    return [
+        Attempt(how, TooStiff(cost), (Outcome.too_stiff,)),
+        Attempt(kernel, TooSlow(cost), (Outcome.too_stiff, *FAILED)),
+    ]
 
 
 def going_on_from(method: str, tried: list[Attempt]) -> list[Attempt]:

@@ -39,7 +39,7 @@ def first_step(
     """
     # The field is divided by its largest entry, so that no square overflows; sizes are logarithms, for quotients that would.
     largest = jnp.max(jnp.abs(velocity), initial=0.0)
-    moving = ~(largest <= 0)  # a velocity that is not a number makes the length none
+    moving = ~(largest <= 0)  # a velocity of NaN makes the length NaN
     largest = jnp.where(moving, largest, 1.0)
     unit = velocity / largest
     inverse = jnp.where(tolerance > 0, 1 / jnp.where(tolerance > 0, tolerance, 1.0), 0.0)

@@ -271,7 +271,7 @@ def _filled_in(
 
 
 def check_times(t0: Any, t1: Any) -> None:
-    """Refuses a stretch of time that is none; tracers pass.
+    """Refuses an empty time interval; tracers pass.
 
     Args:
         t0: the start time.

@@ -151,7 +151,7 @@ def solve(
         settings = make_settings(dtype, t1, rules, attempt.how, begins, record, attempt.gives_up)
         followed = _follow(flow, begin, params, begins, settings, ts, capacity, key, projected, attempt.restarts)
         end = followed[0][0]
-        if len(tried) == 1 or int(end.outcome) not in attempt.handed_over:
+        if not attempt.handed_over or int(end.outcome) not in attempt.handed_over:
             break
         projected = jnp.asarray(passed_on(end.outcome, end.certificate.projected_steps), dtype)
     return remember_flow(_report(flow, params, settings, followed, watch), flow)  # pyright: ignore[reportPossiblyUnbound]
@@ -179,8 +179,9 @@ def _follow(
     if isinstance(begin, LaneState):
         if restarts:
             begin = lane.start(lane.unravel(begin.y), begin.t, key, projected, begin)
+        outcome, next_record = (jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0))
         parts = lambda s: (s.outcome, s.next_record, s.certificate.projected_steps)  # noqa: E731
-        state = eqx.tree_at(parts, begin, (*(jnp.asarray(n, jnp.result_type(int)) for n in (int(Outcome.running), 0)), projected))
+        state = eqx.tree_at(parts, begin, (outcome, next_record, projected))
         state = lane.checked(state)
     else:
         state = lane.start(begin, t0, key, projected)

@@ -128,14 +128,14 @@ SADDLE = jd.flows.GradientFlow(jd.models.TwoLayer(10, activation="tanh", init_sc
 
 
 @pytest.mark.ci_slow
-def test_a_lane_that_leaves_a_saddle_goes_to_and_fro():
+def test_a_lane_that_leaves_a_saddle_is_given_up_twice():
     chosen = jd.solve(SADDLE, SADDLE.init(jr.fold_in(jr.key(1), 2)), 3000.0, record=3)
     assert np.isinf(chosen.certificate.projected_steps) and chosen.method.startswith("KernelExponential,")
     assert int(chosen.certificate.num_accepted_steps) < 1000 and float(chosen.certificate.loss_end) < 1e-25
 
 
 @pytest.mark.slow
-def test_lanes_that_leave_a_saddle_go_to_and_fro_in_sweeps():
+def test_lanes_that_leave_a_saddle_are_given_up_twice_in_sweeps():
     ds = jd.sweep(SADDLE, [1, 2], t1=3000.0, key=jr.key(1), record=3, progress=False)
     assert np.all(ds["switched"].values) and list(np.isinf(ds["projected_steps"].values)) == [False, True]
     named = jd.solve(SADDLE, SADDLE.init(jr.fold_in(jr.key(1), 2)), 3000.0, record=3, solver=jd.KernelExponential())
@@ -143,7 +143,7 @@ def test_lanes_that_leave_a_saddle_go_to_and_fro_in_sweeps():
     np.testing.assert_array_equal(ds["num_accepted_steps"].values[1], named.certificate.num_accepted_steps)
 
 
-def test_no_lane_goes_to_and_fro_for_ever():
+def test_no_lane_is_given_up_without_end():
     """What is passed on after a failure, or the second time, is infinite, and with that nobody gives up."""
     assert np.isinf(passed_on(int(jd.Outcome.step_too_small), 7.0)) and float(passed_on(int(jd.Outcome.too_stiff), 7.0)) == 7.0
     # 64 equal steps to t = 1, of t1 = 1000

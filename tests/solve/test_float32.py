@@ -62,7 +62,7 @@ def compare(flow, seeds, **how):
 
 
 PASSED = jd.flows.GradientFlow(jd.models.MLP((5,), 1, True, "relu"), jd.losses.square, jd.data.sinusoid(6))
-"""Seeds 1, 3, 4, 6, 8 and 11 used to flip one gate for ever: the rounding of a pre-activation, 3e-8, counted as a sign."""
+"""Seeds 1, 3, 4, 6, 8 and 11 used to flip one gate without end: the rounding of a pre-activation, 3e-8, counted as a sign."""
 
 
 def assert_gates(params, kinks):

@@ -89,8 +89,8 @@ def test_the_first_step_is_diffraxs_in_the_unit_of_time_of_the_problem(scale):
     term = dfx.ODETerm(lambda t, y, args: unit * field(y))
     theirs, _ = controller.init(term, 0.0, jnp.inf, y, None, None, lambda terms, t, y, args: terms.vf(t, y, args), order)
     for speed in (1e-200, 1e-12, 1.0, 1e12, 1e200):
-        ours = first_step(lambda y, speed=speed: speed * field(y), y, speed * field(y), tolerance, order)
-        np.testing.assert_allclose(ours * speed, unit * theirs, rtol=1e-10)
+        found = first_step(lambda y, speed=speed: speed * field(y), y, speed * field(y), tolerance, order)
+        np.testing.assert_allclose(found * speed, unit * theirs, rtol=1e-10)
 
 
 def test_the_first_step_from_nothing():
