@@ -12,7 +12,10 @@ from importlib.metadata import version
 
 # before the first import of jax, and before the processes of pytest-xdist begin, which take these over
 if "XLA_FLAGS" not in os.environ and version("jaxlib") in {"0.10.1"}:  # XLA ends the process at a flag that it does not know
-    os.environ["XLA_FLAGS"] = "--xla_cpu_use_fusion_emitters=false"
+    loops = "while-loop-invariant-code-motion,simplify-while-loops"  # two fifths of a compilation
+    os.environ["XLA_FLAGS"] = (
+        f"--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1 --xla_disable_hlo_passes={loops}"
+    )
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # what one file has compiled others read
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxdyn-tests-")

@@ -6,6 +6,6 @@ from .interrupt import without_traceback
 def main() -> None:
     """The entry point of the command `jaxdyn`, which imports nothing before Ctrl-C is taken care of."""
     with without_traceback():
-        from .app import app
+        from .app import start
 
-        app()
+        start()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shlex
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +33,18 @@ and measures each of the paper's claims.
 """
 
 app = typer.Typer(help=HELP, rich_markup_mode="rich", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def start() -> None:
+    """The command `jaxdyn`: the app, with misuse in plain text, as the import of what draws boxes takes longer than all the rest."""
+    try:
+        sys.exit(app(standalone_mode=False))
+    except (typer.BadParameter.__bases__[0], typer.Abort) as error:  # the base is click's UsageError, which typer does not export
+        show = getattr(error, "show", None)
+        if show is None:
+            sys.exit(1)
+        show()
+        sys.exit(error.exit_code)
 
 
 def _lab_names(incomplete: str) -> list[str]:

@@ -30,7 +30,8 @@ KERNEL_STEPS = 60
 KINK_STEPS = 0.5
 """Further steps of KernelExponential for each kink that Tsit5 has located."""
 DENSE = 4.0
-"""How often the steps so far the kinks may cost; most kinks of stiff lanes are noise of Tsit5, of which KernelExponential has less."""
+"""How often the steps so far the kinks may cost, unless as often what KernelExponential costs is left; most kinks of stiff lanes are
+noise of Tsit5, of which KernelExponential has less."""
 MARGIN = 1.5
 """A solver that another one has handed a lane to is given up where its total work would be more than so many times that of the other."""
 STABILITY = 3.3
@@ -69,10 +70,10 @@ class TooStiff(AbstractGiveUp):
     """Tsit5 gives a lane up where it needs more time for what is left than KernelExponential for all of it.
 
     After `FIRST_STEPS` steps, twice as many, and so on: once `steps_left` is more than what `KERNEL_STEPS` steps of KernelExponential and
-    `KINK_STEPS` for each kink so far cost, in steps of Tsit5, see `work.step_ratio`. But not while kinks are so dense that they alone would
-    have cost KernelExponential more than `DENSE` times the steps so far, nor where they are stepped over, whose chatter looks like
-    stiffness and is none. A lane that KernelExponential has given back is given up for good, where Tsit5 turns out to need `MARGIN`
-    times as much in all as KernelExponential expected to.
+    `KINK_STEPS` for each kink so far cost, in steps of Tsit5, see `work.step_ratio`; more than `DENSE` times that while kinks are so dense
+    that they alone would have cost KernelExponential more than `DENSE` times the steps so far. But not where kinks are stepped over, whose
+    chatter looks like stiffness and is none. A lane that KernelExponential has given back is given up for good, where Tsit5 turns out to
+    need `MARGIN` times as much in all as KernelExponential expected to.
 
     Attributes:
         cost: of a step of KernelExponential, in steps of Tsit5.
@@ -88,7 +89,8 @@ class TooStiff(AbstractGiveUp):
         """Whether the lane is given up, and the number of steps that Tsit5 still needs; infinity the second time."""
         num_steps, left = moment.num_steps - moment.pace.num_steps, steps_left(moment)
         kinks = KINK_STEPS * moment.num_kinks * self.cost
-        slow = (left > KERNEL_STEPS * self.cost + kinks) & (kinks >= 0) & (kinks <= DENSE * num_steps)
+        bound = (KERNEL_STEPS * self.cost + kinks) * jnp.where(kinks > DENSE * num_steps, DENSE, 1.0)
+        slow = (left > bound) & (kinks >= 0)
         first = jnp.isnan(projected)
         slow &= first | (num_steps + left > MARGIN * projected)
         return is_mark(num_steps) & (num_steps >= FIRST_STEPS) & slow, jnp.where(first, left, jnp.inf)

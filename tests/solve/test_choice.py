@@ -143,17 +143,45 @@ def test_lanes_that_leave_a_saddle_are_given_up_twice_in_sweeps():
     np.testing.assert_array_equal(ds["num_accepted_steps"].values[1], named.certificate.num_accepted_steps)
 
 
+def moment_of(t1, num_kinks):
+    """After 64 equal steps to t = 1."""
+    numbers = {"t": 1.0, "t1": t1, "loss": 1.0, "step_size": 1 / 64, "num_steps": 64, "num_kinks": num_kinks, "stiffness": np.nan}
+    pace = Pace(jnp.asarray(0.0), jnp.asarray(0), jnp.asarray(0.25), jnp.asarray(0.5))
+    values = {name: jnp.asarray(value) for name, value in numbers.items()}
+    return Moment(flow=FLOW, params=START, y=jnp.zeros(1), velocity=lambda: jnp.zeros(1), pace=pace, **values)
+
+
 def test_no_lane_is_given_up_without_end():
     """What is passed on after a failure, or the second time, is infinite, and with that nobody gives up."""
     assert np.isinf(passed_on(int(jd.Outcome.step_too_small), 7.0)) and float(passed_on(int(jd.Outcome.too_stiff), 7.0)) == 7.0
-    # 64 equal steps to t = 1, of t1 = 1000
-    numbers = {"t": 1.0, "t1": 1e3, "loss": 1.0, "step_size": 1 / 64, "num_steps": 64, "num_kinks": 0, "stiffness": np.nan}
-    pace = Pace(jnp.asarray(0.0), jnp.asarray(0), jnp.asarray(0.25), jnp.asarray(0.5))
-    values = {name: jnp.asarray(value) for name, value in numbers.items()}
-    moment = Moment(flow=FLOW, params=START, y=jnp.zeros(1), velocity=lambda: jnp.zeros(1), pace=pace, **values)
+    moment = moment_of(1e3, 0)
     assert float(steps_left(moment)) == pytest.approx(64 * 999, rel=1e-4)
     for rule in (TooStiff(30.0), TooSlow(30.0)):
         for projected, expected in ((jnp.nan, isinstance(rule, TooStiff)), (1e3, True), (1e7, False), (jnp.inf, False)):
             given_up, handed = rule(moment, jnp.asarray(projected))
             assert bool(given_up) == expected, (rule, projected)
             assert np.isinf(handed) == (isinstance(rule, TooStiff) and not np.isnan(projected))
+
+
+@pytest.mark.parametrize(
+    ("num_kinks", "most"),
+    [
+        (0, KERNEL_STEPS * 30),
+        (10, (KERNEL_STEPS + 5) * 30),
+        (100, 4 * (KERNEL_STEPS + 50) * 30),  # at rtol 1e-4 noise locates more than one in each step
+        (-1, np.inf),  # stepped over
+    ],
+)
+def test_dense_kinks_ask_for_more_steps_that_are_left(num_kinks, most):
+    for left in (most * 0.9, most * 1.1):
+        moment = moment_of(1 + min(left, 1e9) / 64, num_kinks)
+        assert bool(TooStiff(30.0)(moment, jnp.asarray(jnp.nan))[0]) == (left > most)
+
+
+@pytest.mark.slow
+def test_kinks_that_are_noise_do_not_keep_a_stiff_lane():
+    """Tsit5 at rtol 1e-4 located more of them than steps: it went on for 53 000 steps where KernelExponential takes 209."""
+    flow = jd.flows.GradientFlow(jd.models.TwoLayer(128, init_scale=1.5, output_multiplier=3.0), jd.losses.square, jd.data.sinusoid(20))
+    sol = jd.solve(flow, flow.init(jr.key(0)), 1e5, rtol=1e-4, record=2)
+    assert sol.method.startswith("KernelExponential,") and int(sol.certificate.num_accepted_steps) < 500
+    assert float(sol.certificate.projected_steps) > 1e6
