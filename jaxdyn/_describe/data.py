@@ -2,11 +2,13 @@
 
 Data are walked as they are. A function or class of the user's own is named where it stands, and described in a table `uses` beside it: a
 hash of its bytecode, its defaults, what it takes from the functions around it, and every global name that it reads, with functions and
-classes entering the table in turn. So a change of anything that can be reached changes the description. What an installed package
-defines counts by the name of the package, and by its version where `jaxdyn._platform.versions` does not have it.
+classes entering the table in turn. There the order of a mapping and the kinds of numbers count as well. So a change of anything that can be
+reached changes the description. What an installed package defines counts by the name of the package, and by its version where
+`jaxdyn._platform.versions` does not have it.
 """
 
 import builtins
+import contextlib
 import dataclasses
 import enum
 import functools
@@ -18,7 +20,7 @@ import logging
 import os
 import sys
 import types
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .code import AT_RUN_TIME, code_digest, names_of
-from .origin import file_digest, package_of, package_of_file, with_version
+from .origin import file_digest, package_of, package_of_file, package_of_module, with_version
 
 LARGE = 8
 """Arrays up to this many numbers are written out, larger ones as a hash."""
@@ -38,6 +40,10 @@ RULES = (*PLAIN, tuple, list, dict, types.FunctionType, np.ndarray, jax.Array)
 """What counts of the attributes of a wrapper such as `jax.custom_jvp`; its caches do not."""
 MADE = ("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__setattr__", "__delattr__", "__replace__")
 """Methods that `dataclass` makes of the fields."""
+OUTSIDE = [(os, "environ"), (os, "getenv"), (sys, "modules"), (sys, "argv")]
+"""Where code finds what nobody gave it."""
+HEAP = 1 << 9
+"""The flag of classes that are made by a class statement (`Py_TPFLAGS_HEAPTYPE`)."""
 UNSEEN = "not seen"
 """Key or value that stands where something cannot be looked into."""
 BOOKKEEPING = frozenset([
@@ -104,8 +110,9 @@ class _Walk:
         self.kept: list[Any] = []  # alive, or another object could get the same id
         self.count: dict[str, int] = {}
         self.waiting: deque[tuple[str, Any]] = deque()
-        self.arrays: dict[int, Any] = {}
+        self.arrays: dict[tuple[int, bool], Any] = {}
         self.above: set[int] = set()
+        self.in_code = False
 
     def name(self, thing: Any, name: str) -> str:
         """The name of a function, class or module in the table, where it will be described once."""
@@ -118,7 +125,7 @@ class _Walk:
 
     def finish(self) -> dict[str, Any]:
         """The table; describing an entry may add others."""
-        table = {}
+        table, self.in_code = {}, True
         while self.waiting:
             name, thing = self.waiting.popleft()
             self.above = set()
@@ -138,7 +145,7 @@ class _Walk:
             return thing
         if isinstance(thing, jax.Array | np.ndarray | np.generic):
             return self.array(thing)
-        if isinstance(thing, complex | bytes) or thing is Ellipsis or thing is NotImplemented:
+        if type(thing) in (complex, bytes) or thing is Ellipsis or thing is NotImplemented:
             return repr(thing)
         if isinstance(thing, type):
             package = package_of(thing)
@@ -172,6 +179,8 @@ class _Walk:
             return {"property": [self.data(part) for part in (thing.fget, thing.fset, thing.fdel)]}
         if isinstance(thing, functools.cached_property):
             return {"property": self.data(thing.func)}
+        if isinstance(thing, types.GeneratorType):
+            return {"generator": code_digest(thing.gi_code), UNSEEN: "its state"}
         if _is_global(thing) and (package := package_of(thing)) is not None:
             return {"function": _installed(thing, package)}
         if callable(thing) and callable(wrapped := getattr(thing, "__wrapped__", None)):  # jax.jit, jax.custom_jvp and their like
@@ -184,7 +193,10 @@ class _Walk:
         """A mapping, a sequence or a set."""
         if isinstance(thing, Mapping):
             keys = {key: key if isinstance(key, str) else f"({json.dumps(self.data(key))})" for key in thing}
-            found: Any = {keys[key]: self.data(thing[key]) for key in sorted(thing, key=keys.__getitem__)}
+            order = sorted(thing, key=keys.__getitem__)
+            found: Any = {keys[key]: self.data(thing[key]) for key in order}
+            if self.in_code and order != list(thing):
+                found = {"in this order": [[keys[key], found[keys[key]]] for key in thing]}
         elif isinstance(thing, set | frozenset):
             found = sorted((self.data(value) for value in thing), key=repr)
         elif len(thing) > LONG and {type(value) for value in thing} <= set(PLAIN):
@@ -192,17 +204,29 @@ class _Walk:
         else:
             found = [self.data(value) for value in thing]
         own = self.own_type(type(thing))
-        return {"type": type(thing).__qualname__, "items": found, **own} if own else found
+        if isinstance(thing, defaultdict):
+            found = {"items": found, "default": self.data(thing.default_factory)}
+        return {"type": type(thing).__qualname__, "items": found, **own, **self.attributes(thing)} if own else found
+
+    def attributes(self, thing: Any) -> dict[str, Any]:
+        """What an object carries that is a number or a container too."""
+        found = self.members(_vars(thing))
+        return {"attributes": found} if found else {}
 
     def own_type(self, kind: type) -> dict[str, str]:
         """The class of an object, where it is the user's own."""
         return {"class": self.name(kind, kind.__qualname__)} if package_of(kind) is None else {}
 
     def array(self, thing: Any) -> Any:
-        if id(thing) not in self.arrays:
+        known = (id(thing), self.in_code)
+        if known not in self.arrays:
             self.kept.append(thing)
-            self.arrays[id(thing)] = self.data(thing.tolist()) if getattr(thing.dtype, "hasobject", False) else _describe_array(thing)
-        return self.arrays[id(thing)]
+            found = self.data(thing.tolist()) if getattr(thing.dtype, "hasobject", False) else _describe_array(thing)
+            if self.in_code and not isinstance(found, str):  # which says it
+                found = {"dtype": str(thing.dtype), "values": found}
+            own = self.own_type(type(thing))
+            self.arrays[known] = {"array": found, **own, **self.attributes(thing)} if own else found
+        return self.arrays[known]
 
     def object(self, thing: Any) -> Any:
         """An instance: its fields, or its attributes, or what pickle would keep of it."""
@@ -211,9 +235,12 @@ class _Walk:
         named: dict[str, Any] = {"type": kind.__qualname__ if own else _installed(kind, package_of(kind)), **own}
         if dataclasses.is_dataclass(thing):
             parts = {field.name: getattr(thing, field.name, None) for field in dataclasses.fields(thing)}
+            parts = (_vars(thing) if own else {}) | parts
+        elif isinstance(thing, contextlib.ContextDecorator) and not own:  # as a decorator; what it found on entering is kept in `prev`
+            parts = {key: value for key, value in _vars(thing).items() if type(value) in PLAIN and key != "prev"}
         elif isinstance(thing, logging.Logger | type(os.environ)):
             return named | {UNSEEN: "its state"}
-        elif own and (hasattr(thing, "__dict__") or _slots(kind)):
+        elif own and _is_plain(kind) and (hasattr(thing, "__dict__") or _slots(kind)):
             parts = _vars(thing)
         elif not _vars(thing) and (getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)):
             return self.compiled(thing)
@@ -257,11 +284,15 @@ class _Walk:
         package = package_of(thing)
         if package is None:
             return {"function": self.name(thing, thing.__qualname__)}
+        if isinstance(registry := getattr(thing, "registry", None), types.MappingProxyType):  # functools.singledispatch, with its cache
+            return {"function": thing.__name__, "by type": self.data(dict(sorted(registry.items(), key=lambda one: one[0].__qualname__)))}
         named = {"function": _installed(thing, package)}
-        return named if _is_global(thing) else named | self.around(thing)
+        # a decorator of a package calls its function by the name of what it decorates
+        return named if _is_global(thing) and package_of_module(thing.__module__) == package else named | self.around(thing)
 
     def around(self, thing: types.FunctionType) -> dict[str, Any]:
         """What a function object carries beside its code: defaults, closure, attributes."""
+        before, self.in_code = self.in_code, True
         found: dict[str, Any] = {}
         if thing.__closure__:
             names = thing.__code__.co_freevars
@@ -269,6 +300,7 @@ class _Walk:
         if thing.__defaults__ or thing.__kwdefaults__:
             found["defaults"] = self.data([thing.__defaults__, thing.__kwdefaults__])
         attributes = self.members({key: value for key, value in vars(thing).items() if key not in BOOKKEEPING})
+        self.in_code = before
         return found | ({"attributes": attributes} if attributes else {})
 
     def function(self, thing: types.FunctionType) -> dict[str, Any]:
@@ -283,6 +315,8 @@ class _Walk:
             if chain[0] in thing.__globals__:
                 if not (chain[0].startswith("__") and chain[0].endswith("__")):  # __name__, __file__: where it stands
                     self.follow(reads, thing.__globals__[chain[0]], chain)
+                if any(thing.__globals__[chain[0]] is module and chain[1:2] == (part,) for module, part in OUTSIDE):
+                    unseen.add(".".join(chain[:2]))
             elif chain[0] in AT_RUN_TIME or not hasattr(builtins, chain[0]):
                 unseen.add(chain[0])
             if chain[-1] == "import_module":
@@ -362,6 +396,11 @@ def _is_global(thing: Any) -> bool:
 
 def _is_generated(value: Any) -> bool:
     return not isinstance(value, types.FunctionType) or value.__code__.co_filename == "<string>"
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether all of an instance is in its attributes, and it is no number, text or container besides."""
+    return next(base for base in kind.__mro__ if not base.__flags__ & HEAP) is object
 
 
 def _given(value: Any) -> Any:

@@ -33,8 +33,8 @@ def package_of_file(name: str) -> str | None:
     return "python" if path.startswith(tuple(folder + os.sep for folder in STANDARD)) else None
 
 
-def _of_module(name: Any) -> str | None:
-    """The same for a module by name."""
+def package_of_module(name: Any) -> str | None:
+    """The installed package of a module by name."""
     if not isinstance(name, str) or name == "__main__":
         return None
     module, top = sys.modules.get(name), name.split(".")[0]
@@ -60,16 +60,16 @@ def package_of(thing: Any) -> str | None:
         file = thing.__code__.co_filename
         # a decorator gives its function another module, and generated code has no file
         return (
-            _of_module(thing.__globals__.get("__name__"))
+            package_of_module(thing.__globals__.get("__name__"))
             if file.startswith("<") and not file.startswith("<frozen")
             else package_of_file(file)
         )
     if isinstance(thing, types.ModuleType):
-        return _of_module(thing.__name__)
+        return package_of_module(thing.__name__)
     module = getattr(thing, "__module__", None)
     if module is None and isinstance(getattr(thing, "__objclass__", None), type):
         module = thing.__objclass__.__module__
-    return _of_module(module or type(thing).__module__)
+    return package_of_module(module or type(thing).__module__)
 
 
 @lru_cache(maxsize=4096)

@@ -38,13 +38,16 @@ app = typer.Typer(help=HELP, rich_markup_mode="rich", no_args_is_help=True, pret
 def start() -> None:
     """The command `jaxdyn`: the app, with misuse in plain text, as the import of what draws boxes takes longer than all the rest."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except (typer.BadParameter.__bases__[0], typer.Abort) as error:  # the base is click's UsageError, which typer does not export
-        show = getattr(error, "show", None)
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        code = 1
+    except Exception as error:
+        show = getattr(error, "show", None)  # of click's UsageError, which typer does not export
         if show is None:
-            sys.exit(1)
+            raise
         show()
-        sys.exit(error.exit_code)
+        code = getattr(error, "exit_code", 2)
+    sys.exit(code)
 
 
 def _lab_names(incomplete: str) -> list[str]:

@@ -195,11 +195,14 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
     vector, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like))
     if vector.size > flat.size or not np.all(np.isnan(flat[vector.size :])):
         raise ValueError(f"the flow has {vector.size} parameters, but the lane has others: give the flow with the cell's static settings.")
-    if "param_layout" in ds.attrs:
-        layouts = json.loads(ds.attrs["param_layout"])
-        there = layouts[int(ds["layout"].sel(cell) if cell else ds["layout"])] if "layout" in ds.coords else layouts
-        if difference := named_difference(there, layout(like)):
-            raise ValueError(f"the lane is of another network, {difference}: give the flow with the cell's static settings.")
+    if "param_layout" not in ds.attrs:
+        raise ValueError(
+            "the Dataset has lost its attributes, so nothing says which parameters these are: take the one that sweep returned."
+        )
+    layouts = json.loads(ds.attrs["param_layout"])
+    there = layouts[int(ds["layout"].sel(cell) if cell else ds["layout"])] if "layout" in ds.coords else layouts
+    if difference := named_difference(there, layout(like), "params"):
+        raise ValueError(f"the lane is of another network, with {difference}: give the flow with the cell's static settings.")
     check_same_flow(ds.attrs.get("settings"), flow)
     return unravel(jnp.asarray(flat[: vector.size], vector.dtype))
 

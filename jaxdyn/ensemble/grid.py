@@ -6,7 +6,7 @@ Cells of one structure and of equal shapes share a compilation; the leaves in wh
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -86,6 +86,13 @@ class Group(NamedTuple):
     table: tuple[Array, ...]
     cells: list[tuple[int, ...]]
     ends: np.ndarray
+
+
+def flows_of(group: Group) -> Iterator[Any]:
+    """The flow of each cell."""
+    for k in range(len(group.cells)):
+        values = tuple(column[k] for column in group.table)
+        yield Plan(group.moving, jnp.zeros(0), False).insert(group.flow, group.settings, values)[0]
 
 
 def follow(tree: Any, path: str) -> Any:

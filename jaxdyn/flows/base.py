@@ -14,7 +14,7 @@ class AbstractFlow(Readable, eqx.Module):
     """A vector field on parameters, as a pure function.
 
     Hyper-parameters are array leaves, so a flow can be vmapped over and differentiated with respect to them.
-    The solvers need the three methods below and nothing else. What a flow offers besides is found by name:
+    The solvers need `vector_field` and `loss`, sweeps `init` too, and nothing else. What a flow offers besides is found by name:
     `outputs(y)` and `loss_of_outputs(f)` (the functions on the samples, for kernels), `trainable(y)` (which leaves
     move), `switches(y, gates)` and `mobility(y)` (the kinks), `stiffness(y, gates)` (minus the field's derivative, for the
     exponential solver), `conserved(y)` and `conserved_terms(y)` (the certificate; the terms of which each quantity is a sum or a
@@ -43,6 +43,13 @@ class AbstractFlow(Readable, eqx.Module):
     def loss(self, y: Params) -> Float[Array, ""]:
         """The function that never increases along the exact flow, penalties included."""
 
-    @abstractmethod
     def init(self, key: PRNGKeyArray) -> Params:
-        """A random start."""
+        """A random start.
+
+        Args:
+            key: of the random numbers.
+
+        Raises:
+            ValueError: the class has none of its own.
+        """
+        raise ValueError(f"{type(self).__name__} has no init(key): give it one, or call solve with parameters of yours.")

@@ -158,7 +158,7 @@ class GradientFlow(AbstractFlow):
         Returns:
             A pytree like `y`, each leaf with a leading axis `sample`.
         """
-        if self.mixes_samples:
+        if self.mixes_samples or self.has_own_outputs:
             return jax.jacrev(self.outputs)(y, gates)
 
         def row(x: Array, own: PyTree | None) -> PyTree:
@@ -166,6 +166,11 @@ class GradientFlow(AbstractFlow):
             return jax.jacrev(lambda y: self._apply(y, x[None], *held)[0])(y)
 
         return jax.vmap(row)(self.data.x, gates)
+
+    @property
+    def has_own_outputs(self) -> bool:
+        """Whether a subclass makes the outputs, so that they may be more than the network at each sample."""
+        return type(self).outputs is not GradientFlow.outputs
 
     def loss_of_outputs(self, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, ""]:
         """The data's part of the loss as a function of the outputs; its own gates held where they are given."""

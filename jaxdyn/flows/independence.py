@@ -1,5 +1,6 @@
 """Whether the outputs of a network at a sample depend on the other samples, found by evaluating it."""
 
+import hashlib
 from typing import Any
 
 import equinox as eqx
@@ -31,7 +32,8 @@ def check_independent(flow: Any, params: Params | None, key: PRNGKeyArray | None
 
     Some samples are evaluated together and one by one, at the parameters and beside them (where output weights are not zero); outputs
     that differ by more than rounding explains are refused. What rounding explains is measured: the parameters are moved by some units of
-    rounding. It is done once for flows that look alike, and only where everything is concrete.
+    rounding. It is done once for flows that look alike and have networks of the same numbers, and only where everything is concrete. A
+    subclass with `outputs` of its own is not asked: its derivatives are taken of all outputs at once.
 
     Args:
         flow: any flow; only a `GradientFlow`, and what wraps one, is checked.
@@ -42,11 +44,11 @@ def check_independent(flow: Any, params: Params | None, key: PRNGKeyArray | None
         ValueError: an output depends on other samples.
     """
     base = innermost(flow)
-    if not isinstance(base, GradientFlow) or base.mixes_samples or base.data.num_samples < 2 or not is_concrete(flow, params, key):
+    if not isinstance(base, GradientFlow) or base.mixes_samples or base.has_own_outputs or base.data.num_samples < 2:
         return
-    if _is_known(base.model):
+    if _is_known(base.model) or not is_concrete(flow, params, key):
         return
-    looks: Any = looks_of((flow, params))
+    looks: Any = looks_of((flow, params)), _digest(base.model)
     try:
         if looks in _independent:
             return
@@ -75,6 +77,15 @@ def check_independent(flow: Any, params: Params | None, key: PRNGKeyArray | None
         while len(_independent) >= REMEMBERED:
             del _independent[next(iter(_independent))]
         _independent[looks] = None
+
+
+def _digest(model: Any) -> str:
+    """Of the numbers of a network, by which its samples may depend on each other."""
+    total = hashlib.sha256()
+    for leaf in jax.tree.leaves(eqx.filter(model, eqx.is_array)):
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        total.update(np.asarray(jax.random.key_data(leaf) if is_key else leaf).tobytes())
+    return total.hexdigest()
 
 
 def _is_known(model: Any) -> bool:

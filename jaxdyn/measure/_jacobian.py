@@ -78,11 +78,14 @@ def rows_of(flow: Any, moving: Params, still: Params, x: Float[Array, "sample di
         ValueError: the flow has no outputs, or is no `GradientFlow` and inputs are given.
     """
     base = innermost(flow)
-    own_class = not isinstance(base, GradientFlow)  # whose outputs may be more than its model on its data
+    # whose outputs may be more than its model on its data
+    own_class = not isinstance(base, GradientFlow) or base.has_own_outputs
     if own_class and x is not None:
         raise ValueError(f"{type(flow).__name__} is known on its own samples only: leave x and other out, or wrap a GradientFlow.")
     if own_class and not callable(getattr(flow, "outputs", None)):
-        raise ValueError(f"{type(flow).__name__} offers no outputs(params): the kernel is that of flows of an empirical loss.")
+        raise ValueError(
+            f"{type(flow).__name__} offers no outputs(params), whose kernel it would be: give its class that method, or use a GradientFlow."
+        )
 
     def network(moving: Params, x: Array) -> Array:
         return network_at(flow, eqx.combine(moving, still), x)

@@ -47,7 +47,9 @@ def outputs(flow: Any, t: Float[Array, ""], params: Params) -> Float[Array, "sam
         ValueError: the flow has no outputs.
     """
     if not callable(getattr(flow, "outputs", None)):
-        raise ValueError(f"{type(flow).__name__} offers no outputs(params): record them for flows of an empirical loss only.")
+        raise ValueError(
+            f"{type(flow).__name__} offers no outputs(params) to be recorded: give its class that method, or use a GradientFlow."
+        )
     return jnp.asarray(flow.outputs(params), dtype_of(params))
 
 

@@ -78,7 +78,7 @@ def ntk_alignment(flow: Any, t: Float[Array, ""], params: Params, **options: Unp
     base = innermost(flow)
     data = getattr(base, "data", None)
     if data is None:
-        raise ValueError(f"{type(flow).__name__} has no data, and so no labels to be aligned with.")
+        raise ValueError(f"{type(flow).__name__} has no data, and so no labels to be aligned with: use a GradientFlow, which has.")
     kernel = ntk(flow, t, params, **options)
     y = data.y.astype(kernel.dtype)
     if getattr(getattr(base, "loss_function", None), "many_outputs", False):

@@ -25,6 +25,8 @@ FIRST_MARK = 8
 """Times are noted after so many steps, twice as many, four times as many, ...: how a lane's steps grow."""
 FIRST_STEPS = 32
 """Steps of Tsit5 after which jaxdyn first estimates how many more it needs."""
+FIRST_SHARE = 1 / 16
+"""And only once they are this share of what KernelExponential is expected to cost: how the steps grow shows late, and waiting is cheap."""
 KERNEL_STEPS = 60
 """Steps that KernelExponential is expected to need, whatever the end time."""
 KINK_STEPS = 0.5
@@ -69,11 +71,11 @@ def steps_left(moment: Moment) -> Float[Array, ""]:
 class TooStiff(AbstractGiveUp):
     """Tsit5 gives a lane up where it needs more time for what is left than KernelExponential for all of it.
 
-    After `FIRST_STEPS` steps, twice as many, and so on: once `steps_left` is more than what `KERNEL_STEPS` steps of KernelExponential and
-    `KINK_STEPS` for each kink so far cost, in steps of Tsit5, see `work.step_ratio`; more than `DENSE` times that while kinks are so dense
-    that they alone would have cost KernelExponential more than `DENSE` times the steps so far. But not where kinks are stepped over, whose
-    chatter looks like stiffness and is none. A lane that KernelExponential has given back is given up for good, where Tsit5 turns out to
-    need `MARGIN` times as much in all as KernelExponential expected to.
+    After `FIRST_STEPS` steps, twice as many, and so on, from `FIRST_SHARE` on: once `steps_left` is more than what `KERNEL_STEPS` steps of
+    KernelExponential and `KINK_STEPS` for each kink so far cost, in steps of Tsit5, see `work.step_ratio`; more than `DENSE` times that
+    while kinks are so dense that they alone would have cost KernelExponential more than `DENSE` times the steps so far. But not where kinks
+    are stepped over, whose chatter looks like stiffness and is none. A lane that KernelExponential has given back is given up for good,
+    where Tsit5 turns out to need `MARGIN` times as much in all as KernelExponential expected to.
 
     Attributes:
         cost: of a step of KernelExponential, in steps of Tsit5.
@@ -89,11 +91,12 @@ class TooStiff(AbstractGiveUp):
         """Whether the lane is given up, and the number of steps that Tsit5 still needs; infinity the second time."""
         num_steps, left = moment.num_steps - moment.pace.num_steps, steps_left(moment)
         kinks = KINK_STEPS * moment.num_kinks * self.cost
-        bound = (KERNEL_STEPS * self.cost + kinks) * jnp.where(kinks > DENSE * num_steps, DENSE, 1.0)
-        slow = (left > bound) & (kinks >= 0)
+        expected = KERNEL_STEPS * self.cost
+        slow = (left > (expected + kinks) * jnp.where(kinks > DENSE * num_steps, DENSE, 1.0)) & (kinks >= 0)
         first = jnp.isnan(projected)
         slow &= first | (num_steps + left > MARGIN * projected)
-        return is_mark(num_steps) & (num_steps >= FIRST_STEPS) & slow, jnp.where(first, left, jnp.inf)
+        asked = is_mark(num_steps) & (num_steps >= jnp.maximum(FIRST_STEPS, FIRST_SHARE * expected))
+        return asked & slow, jnp.where(first, left, jnp.inf)
 
 
 class TooSlow(AbstractGiveUp):

@@ -74,6 +74,6 @@ def _linear_algebra(flow: Any, params: Params, size: int, field: float) -> tuple
         modes = min(KRYLOV_MODES, outputs, size)
         return modes, modes * (field + 8 * modes * (outputs + size)) + EIGENVALUES * modes**3
     modes = min(outputs, size)
-    jacobian = field * (outputs if getattr(flow, "mixes_samples", False) else 1)
+    jacobian = field * (outputs if getattr(flow, "mixes_samples", False) or getattr(flow, "has_own_outputs", False) else 1)
     gram = 2 * outputs * size * modes
     return modes, jacobian + gram + 2 * modes * outputs * size + EIGENVALUES * modes**3

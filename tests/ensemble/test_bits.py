@@ -76,6 +76,7 @@ def test_how_often_the_host_looks_in_does_not_enter(reference, monkeypatch):
         assert_same_bits(reference.sel(seed=range(seeds)), network(seeds))
 
 
+@pytest.mark.ci_slow
 def test_two_devices_give_the_bits_of_one(reference, monkeypatch):
     """However few lanes there are, and however often they are dealt anew."""
     assert len(jax.devices()) == 2

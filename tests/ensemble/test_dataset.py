@@ -102,6 +102,8 @@ def test_parameters_of_another_network_or_flow_are_refused():
     expected = jd.final_params(ds, flow, **place)
     varied = jd.flows.GradientFlow(Net(4, scale=7.0), jd.losses.square, jd.data.sinusoid(n=5))
     np.testing.assert_array_equal(jd.final_params(ds, varied, **place)["a"], expected["a"])
+    with pytest.raises(ValueError, match="lost its attributes"):
+        jd.final_params(ds.drop_attrs(), flow, **place)
     bare = ds.drop_attrs().assign_attrs(param_layout=ds.attrs["param_layout"])
     np.testing.assert_array_equal(jd.final_params(bare, others["flow.data"], **place)["a"], expected["a"])
     with pytest.raises(ValueError, match="another network"):

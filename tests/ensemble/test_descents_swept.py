@@ -34,6 +34,7 @@ def assert_same_bits(one, two):
         np.testing.assert_array_equal(one[name].values, two[name].values, err_msg=str(name))
 
 
+@pytest.mark.ci_slow
 def test_every_lane_is_its_solve(unbroken):
     """Twelve seeds and three rates in four slots: they are refilled, and started with the most steps first."""
     for seed, k in [(0, 0), (5, 1), (11, 2), (7, 0)]:

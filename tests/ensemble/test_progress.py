@@ -182,6 +182,7 @@ class Heard(Shown):
         super().say(doing)
 
 
+@pytest.mark.ci_slow
 def test_groups_are_put_in_order_one_by_one(monkeypatch, notebook):
     monkeypatch.setattr(progress, "Shown", Heard)
     Heard.said = []

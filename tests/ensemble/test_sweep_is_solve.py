@@ -37,6 +37,7 @@ def test_leaf_axes_of_a_network():
     np.testing.assert_allclose(drift, 0.2, atol=1e-3)
 
 
+@pytest.mark.ci_slow
 def test_axes_of_the_solve():
     """Atol follows rtol as rtol / 100, unless it is named."""
     flow, watch, ends, most = decay(0.5), {"loss": jd.measure.loss}, [3, 10.0], [8, 1000]

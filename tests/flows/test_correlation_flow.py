@@ -30,6 +30,7 @@ def test_it_is_the_correlation_with_minus_the_slope_at_zero(loss, slope):
     np.testing.assert_allclose(-flow.loss(params), exact, rtol=1e-13)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("activation", [pytest.param("relu", marks=pytest.mark.slow), "relu^2"])
 def test_the_sphere_ends_at_a_maximum(activation):
     power = 2 if activation == "relu^2" else 1

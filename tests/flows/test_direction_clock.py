@@ -38,6 +38,7 @@ def network(flow, state):
     return jax.tree.map(lambda v, moving: factor * v if moving else v, flow.weights(state), moves)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize(("name", "loss"), CASES)
 def test_it_is_the_plain_flow_in_another_time(name, loss):
     model, order = MODELS[name]
@@ -80,6 +81,7 @@ def test_time_on_a_ray_is_the_closed_form(order):
     np.testing.assert_allclose(reached - log_norm, order * best * float(sol.t), rtol=1e-9)
 
 
+@pytest.mark.ci_slow
 def test_time_to_any_loss_is_the_exponential_integral():
     # a = c on one sample: f = a^2, a' = a exp(-a^2), t = (Ei(f) - Ei(f0)) / 2
     model = jd.models.TwoLayer(width=1, dim=1, bias=False, activation="identity", scaling="one")
@@ -121,6 +123,7 @@ def test_a_loss_of_1e_1000_is_reached_in_a_thousand_steps_and_balanced(power):
     assert jnp.max(jnp.abs(model.conserved(flow.weights(sol.params)))) <= 1e-8
 
 
+@pytest.mark.ci_slow
 def test_stiffness_is_symmetric_and_minus_the_tangential_derivative():
     model, order = MODELS["relu^2"]
     flow = DirectionClock(GradientFlow(model, jd.losses.logistic, DATA), order=order)

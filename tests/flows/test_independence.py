@@ -170,3 +170,43 @@ def test_it_is_looked_at_once():
 def test_where_something_is_traced_it_is_left_out():
     flow = GradientFlow(batch_normalised, jd.losses.square, DATA)
     jax.jit(lambda params: (check_independent(flow, params), flow.loss(params))[1])(initial(KEY))
+
+
+class Sharing(jd.models.AbstractModel):
+    """Outputs less a share of their mean."""
+
+    share: jax.Array
+
+    def init(self, key):
+        return {"w": jr.normal(key, (3,))}
+
+    def apply(self, params, x):
+        f = x @ params["w"]
+        return f - self.share * f.mean()
+
+
+def test_a_network_of_other_numbers_is_looked_at_again():
+    """Alone it is separate at a share of 0, and so it is not refused; on a grid every cell is looked at."""
+    apart, mixing = (GradientFlow(Sharing(jnp.asarray(share)), jd.losses.square, DATA) for share in (0.0, 1.0))
+    params = apart.init(KEY)
+    jd.measure.ntk(apart, 0.0, params)
+    with pytest.raises(ValueError, match="depends on other samples"):
+        jd.measure.ntk(mixing, 0.0, params)
+    for shares in ([0.0, 1.0], [0.0, 0.0, 0.5]):
+        with pytest.raises(ValueError, match="depends on other samples"):
+            jd.sweep(apart, 1, {"model.share": shares}, t1=0.1, record=2, progress=False)
+
+
+def test_outputs_of_a_subclass_are_differentiated_at_once():
+    """Against all derivatives of all outputs."""
+
+    class Less(GradientFlow):
+        def outputs(self, y, gates=None):
+            f = super().outputs(y, gates)
+            return f - f.mean()
+
+    flow = Less(lambda p, x: x @ p["w"], jd.losses.square, DATA)
+    params = {"w": jnp.asarray([0.4, -0.7, 0.2])}
+    rows = jax.jacrev(flow.outputs)(params)["w"]
+    np.testing.assert_allclose(jd.measure.ntk(flow, 0.0, params), rows @ rows.T, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(flow.jacobian(params)["w"], rows, rtol=1e-12, atol=1e-12)

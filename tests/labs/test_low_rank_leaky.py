@@ -197,6 +197,7 @@ def good(runs):
     return verdicts(claims.make_claims(SMALL, runs))
 
 
+@pytest.mark.ci_slow
 def test_claims_hold_of_runs_that_are_as_theory_says(runs, good):
     assert {name for name, word in good.items() if word not in ("holds", "loose")} <= {"beyond-d=5", "relu-constant", "one-step-constant"}
     assert good["assumption-0.5"] == "loose"

@@ -59,6 +59,7 @@ def pinned(seed=0):
     return {"a": a, "c": params["c"]}
 
 
+@pytest.mark.ci_slow
 def test_correlation_of_unit_directions():
     params = drawn(MODEL)
     a, c = (np.asarray(params[k]) / np.linalg.norm(flat(params)) for k in "ac")

@@ -58,6 +58,7 @@ def test_margin_of_the_unit_direction():
         np.testing.assert_allclose(measure.normalised_margin(FLOW, 0.0, scaled), expected, rtol=1e-12)
 
 
+@pytest.mark.ci_slow
 def test_the_limit_of_two_classes():
     params, margins = two_classes(), measure.class_margins(DATA)
     np.testing.assert_allclose(measure.normalised_margin(FLOW, 0.0, params), margins.two_layer_margin, rtol=1e-12)

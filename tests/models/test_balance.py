@@ -126,6 +126,7 @@ def test_balanced_layers_of_many_weights_apart_and_in_float32():
     np.testing.assert_allclose(single[2]["w"], balanced[2]["w"], rtol=1e-4)
 
 
+@pytest.mark.ci_slow
 def test_balanced_starts_under_vmap_and_in_the_init_scale():
     model = MLP((8, 5), 4, activation="relu^2", balanced=True)
     many = jax.vmap(model.init)(jr.split(jr.key(0), 3))

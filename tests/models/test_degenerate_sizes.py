@@ -22,6 +22,7 @@ def exact(inputs, targets, start, t):
     return best + expm(-gram * t) @ (start - best)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_no_hidden_layer_is_linear_regression(bias, outputs):
@@ -60,6 +61,7 @@ SMALL = {
 }
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("samples", [1, 2])
 @pytest.mark.parametrize("name", SMALL)
 def test_one_neuron_one_input_one_sample(name, samples):

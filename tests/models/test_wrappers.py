@@ -199,6 +199,7 @@ def test_orders_that_are_none(order):
         Taylor(Quadratic(), None, order)
 
 
+@pytest.mark.ci_slow
 def test_network_scales_its_start_without_compiling_again():
     # f = theta_0 theta_1 x under the square loss at one sample: with theta_0 = theta_1 = u, du/dt = -u (u^2 - 1), so
     # u^2(t) = 1 / (1 + (1/u_0^2 - 1) exp(-2 t))

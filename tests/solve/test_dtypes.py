@@ -49,6 +49,43 @@ def test_one_leaf_of_several():
         jd.solve(flow, {"a": jnp.ones(2), "b": jnp.ones(2)}, t1=1.0)
 
 
+class Steps(Flow):
+    """Makes its own steps, each by `update`."""
+
+    def __init__(self, update):
+        super().__init__()
+        self.update = update
+
+    def begin(self, y, key):
+        return jnp.zeros(())
+
+    def rate(self, y, state):
+        return jnp.asarray(0.1)
+
+
+@pytest.mark.parametrize(
+    ("update", "sentence"),
+    [
+        (lambda y, state: (y + 1j * y, state), "must return the parameters as it gets them, float64"),
+        (lambda y, state: (y, state + 1j), "must return the state as it gets them, float64"),
+        (lambda y, state: (y[:1], state), "must return the parameters"),
+        (lambda y, state: (y, (state, state)), "must return the state"),
+        (lambda y, state: y, "a pair"),
+    ],
+)
+def test_steps_that_change_their_kind(update, sentence):
+    with pytest.raises(ValueError, match=sentence) as error:
+        jd.solve(Steps(update), jnp.ones(3), t1=1.0)
+    assert "\n" not in str(error.value)
+
+
+def test_complex_conserved_quantities():
+    flow = Flow()
+    flow.conserved = lambda y: y + 1j
+    with pytest.raises(ValueError, match="conserved.* must be real"):
+        jd.solve(flow, jnp.ones(2), t1=1.0)
+
+
 def test_more_digits_and_weak_types_are_rounded_to_those_of_the_parameters():
     for flow, start in (
         (Flow(lambda y: -y.astype("float64")), jnp.ones(2, "float32")),

@@ -152,6 +152,7 @@ def test_an_event_behind_kinks_has_the_kinks_before_it(relu):
     np.testing.assert_allclose(on.params["a"], straight.params["a"], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.ci_slow
 def test_sweeps_end_at_the_event():
     """Each lane at its own threshold, one of them met at the start."""
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(5, activation="tanh"), jd.losses.square, jd.data.sinusoid(6))

@@ -61,6 +61,7 @@ def rows(states):
     return np.asarray(jax.vmap(lambda state: ravel_pytree(state)[0])(states))
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.ci_slow) for name in flows()])
 def test_error_at_every_record_is_within_the_tolerance(name):
     """Measured: .001 to .5 times rtol."""
@@ -91,6 +92,7 @@ def test_a_frozen_kernel_is_solved_at_any_length():
         assert int(sol.certificate.num_accepted_steps) <= 30
 
 
+@pytest.mark.ci_slow
 def test_a_stiff_flow_in_few_steps():
     """T = 1e5, where an explicit solver takes some 1e6 steps."""
     flow = jd.flows.GradientFlow(jd.models.TwoLayer(12, activation="tanh", init_scale=2.0), jd.losses.square, LINE)

@@ -73,6 +73,7 @@ def jacobian(flow, params):
     return np.asarray(jax.jacfwd(lambda v: flow.outputs(unravel(v)))(flat)), flat, unravel
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("loss", ["square", "mean_square", "logistic", "exponential", "own"])
 def test_linear_part_is_gauss_newton(loss):
     """L against J^T D J by brute force, with time scales, frozen biases and weight decay; a user's loss that couples samples too."""
@@ -96,6 +97,7 @@ def test_linear_part_is_gauss_newton(loss):
     assert np.all(vectors[~moving] == 0)
 
 
+@pytest.mark.ci_slow
 def test_linear_part_by_krylov_is_the_dense_one(monkeypatch):
     import importlib
 

@@ -43,6 +43,7 @@ def assert_same_bits(one, two):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.ci_slow
 def test_a_paused_lane_goes_on_to_the_same_bits(whole, half):
     assert half.fate is Outcome.max_steps
     assert 0 < float(half.t) < 30.0
@@ -74,6 +75,7 @@ def test_going_on_to_a_later_time_agrees_to_the_tolerance(whole):
     assert longer.certificate.loss_start == whole.certificate.loss_start
 
 
+@pytest.mark.ci_slow
 def test_going_on_after_a_stop_rule():
     flow, start = FormulaFlow("decay"), {"y": jnp.ones(2)}
     stopped = jd.solve(flow, start, t1=3.0, record=2, stop=LossBelow(0.5))

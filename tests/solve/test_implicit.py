@@ -51,6 +51,7 @@ def test_on_a_manifold_of_minima():
     assert np.linalg.norm((flat(total) - normal) / root) > 0.1 * np.linalg.norm(normal / root)
 
 
+@pytest.mark.ci_slow
 def test_the_tangential_part_is_that_of_the_tangent_flow():
     """A change of the start moves the end along the manifold only."""
     start = MODEL.init(jr.key(0))
@@ -62,6 +63,7 @@ def test_the_tangential_part_is_that_of_the_tangent_flow():
     np.testing.assert_allclose(jax.jvp(flow.outputs, (sol.params,), (moved,))[1], 0.0, atol=1e-7)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("by", ["weight decay", "labels", "inputs"])
 def test_an_isolated_minimum(by):
     """With weight decay nothing is free: the implicit derivative is all of it."""
@@ -78,6 +80,7 @@ def test_an_isolated_minimum(by):
     np.testing.assert_allclose(flat(found.normal), flat(total), atol=1e-6 * np.abs(flat(total)).max())
 
 
+@pytest.mark.ci_slow
 def test_more_samples_than_parameters():
     """Least squares on five samples with three parameters, one more frozen: the pseudo-inverse itself."""
     x, y = jr.normal(jr.key(2), (5, 3)), jr.normal(jr.key(3), (5,))

@@ -37,6 +37,7 @@ def counts(found):
     return int(found.num_kinks), int(found.num_slides), int(found.num_ambiguous_kinks)
 
 
+@pytest.mark.ci_slow
 def test_one_that_stays_on():
     """Balanced, c = w: p = c^2 follows p' = 2 p (y - p)."""
     params, kinks, certificate = solved(neuron([(1,)], (2,), (0.5,), 0.5, 1.0))

@@ -46,6 +46,7 @@ def test_records_inside_steps():
             assert np.max(np.abs(recorded - truth) / (1 + np.abs(truth))) <= 100e-6, t
 
 
+@pytest.mark.ci_slow
 def test_a_paused_lane_goes_on_to_the_same_bits(whole, paused, tmp_path):
     """The pause is between the kinks; saved and loaded in between."""
     assert paused.fate is Outcome.max_steps and 0 < int(paused.certificate.num_kinks) < int(whole.certificate.num_kinks)

@@ -61,6 +61,7 @@ def errors(name):
     return np.asarray([[error(s.params, p.truth[0]) / rtol for s, rtol in zip(row, RTOLS, strict=True)] for p, row in pairs])
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", EACH)
 def test_the_error_is_of_the_size_of_the_tolerance(name):
     """Measured: 0.01 to 15 times rtol; where a slide ends 20 times at rtol 1e-10."""

@@ -62,6 +62,7 @@ def check(kind, seeds):
     assert claimed >= 0.7 * len(seeds)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("kind", [pytest.param(KINDS[1], marks=pytest.mark.ci_slow), KINDS[2]], ids=str)
 def test_limits_are_within_their_estimate_of_long_runs(kind):
     check(kind, range(4))

@@ -131,6 +131,19 @@ def test_flows(flow, sentence):
         check_flow(flow, jnp.ones(2))
 
 
+def test_a_flow_without_a_start_is_solved_and_not_swept():
+    class Decay(jd.flows.AbstractFlow):
+        def vector_field(self, t, y, args=None):
+            return -y
+
+        def loss(self, y):
+            return jnp.sum(y**2)
+
+    np.testing.assert_allclose(jd.solve(Decay(), jnp.ones(2), t1=1.0).params, np.exp(-1.0), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"Decay has no init\(key\)"):
+        jd.sweep(Decay(), 2, t1=1.0, progress=False)
+
+
 def test_a_plain_object_with_weakly_typed_parameters_is_enough():
     start = jnp.full(2, 0.5)
     assert start.weak_type

@@ -41,6 +41,7 @@ def test_float32_lane_to_late_times():
     assert np.isfinite(sol.ts).all()
 
 
+@pytest.mark.ci_slow
 def test_everything_that_is_a_parameter_stays_float32():
     model = jd.models.TwoLayer(width=4, activation="tanh")
     flow = jd.flows.GradientFlow(model, jd.losses.square, jd.data.sinusoid(5), weight_decay=0.1)
@@ -91,6 +92,7 @@ print("sound")
 """
 
 
+@pytest.mark.ci_slow
 def test_a_process_without_float64(tmp_path):
     command = [sys.executable, "-c", WITHOUT_X64]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)

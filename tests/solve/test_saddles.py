@@ -66,6 +66,7 @@ def quadratic(eigenvalues, seed=0):
     return LinearFlow(jnp.asarray(basis @ np.diag(eigenvalues) @ basis.T)), basis
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("size", [5, 300])
 def test_a_quadratic_saddle_is_left_by_any_deviation_above_rounding(size):
     """In one direction, e^t from 1e-9 to the bound of the norm. Beyond 256 parameters the index is that of a Krylov space."""

@@ -87,6 +87,7 @@ def test_steady_direction():
     assert turning.fate is Outcome.t1_reached  # unit angular speed: never steady, not even in the last instants
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize(("norm", "winner"), [(5 * np.exp(-1.1), 0), (5 * np.exp(-0.9), 1)])
 def test_the_first_of_several_rules_wins(norm, winner):
     """Whatever their order, and although both are met within one step."""

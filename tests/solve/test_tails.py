@@ -14,6 +14,7 @@ LINE = jd.flows.GradientFlow(lambda p, x: p["w"] * x[:, 0], jd.losses.exponentia
 SOLVERS = {"default": None, "KernelExponential": jd.KernelExponential(), "Tsit5": dfx.Tsit5(), "Dopri8": dfx.Dopri8()}
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", SOLVERS)
 def test_one_weight_from_far_down_the_tail(name):
     """W' = exp(-w), so w = log(t + exp(w0)): the first time unit is 1e-300 long."""
@@ -24,6 +25,7 @@ def test_one_weight_from_far_down_the_tail(name):
         np.testing.assert_allclose(sol.states["w"], exact, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.ci_slow
 def test_two_weights_of_different_speed():
     """Orthogonal samples x = m_k e_k: exp(m_k w_k) = m_k^2 t + exp(m_k w_k(0)) for each weight."""
     flow = jd.flows.GradientFlow(lambda p, x: x @ p["w"], jd.losses.exponential, jd.data.points([[1.0, 0.0], [0.0, 2.0]], [1.0, 1.0]))
@@ -34,6 +36,7 @@ def test_two_weights_of_different_speed():
     np.testing.assert_allclose(sol.params["w"], exact, rtol=0, atol=1e-6)
 
 
+@pytest.mark.ci_slow
 def test_sweeps_start_there_too():
     start = jnp.asarray([-45.0, -100.0, -350.0])
 
@@ -46,6 +49,7 @@ def test_sweeps_start_there_too():
     np.testing.assert_allclose(ds["params"].values[:, 0], np.log(2.0), atol=1e-6)
 
 
+@pytest.mark.ci_slow
 def test_a_network_with_margins_of_minus_50():
     """Against an explicit solver of order 8 with a step of its own at the start."""
     flow = jd.flows.GradientFlow(

@@ -41,6 +41,7 @@ def test_growth_from_a_tiny_start(scale, solver):
     assert np.all(errors < 3e-5), errors
 
 
+@pytest.mark.ci_slow
 def test_the_time_of_escape():
     """It grows like the logarithm of the start's size; with an absolute tolerance of 1e-8 it was off by 6 from 1e-12 on."""
     late = {}
@@ -64,6 +65,7 @@ def test_the_time_of_escape():
     assert late[1e-12] > late[1e-6] + 5
 
 
+@pytest.mark.ci_slow
 def test_what_follows_and_what_does_not():
     """The factor is the largest entry of what moves, at most 1; 1 for starts of 0, given tolerances and directions of norm 1."""
     start = {"a": jnp.asarray([1e-5, -3e-4]), "b": jnp.asarray([5.0])}
@@ -87,6 +89,7 @@ def test_what_follows_and_what_does_not():
     assert 1e-11 < float(on.state.atol_factor) < 1e-8  # goes on with the tolerance of the first start
 
 
+@pytest.mark.ci_slow
 def test_each_lane_of_a_sweep_has_its_own():
     flow = network(1.0)
     ds = jd.sweep(flow, 2, {"model.init_scale": [1e-12, 1e-6, 1.0]}, t1=20.0, progress=False, observe={"loss": jd.measure.loss})

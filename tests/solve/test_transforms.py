@@ -41,6 +41,7 @@ def end(flat, t1, decay):
     return ravel_pytree(run(flat, 1e-10, t1, decay).params)[0]
 
 
+@pytest.mark.ci_slow
 def test_vmap_over_seeds_settings_and_hyper_parameters():
     many = jax.jit(jax.vmap(run))(STARTS, RTOLS, T1S, DECAYS)
     np.testing.assert_array_equal(many.outcome, 1)
@@ -86,6 +87,7 @@ def test_forward_derivatives_of_vmapped_lanes():
     np.testing.assert_allclose(by_time, ravel_pytree(velocity)[0], rtol=0, atol=1e-7)
 
 
+@pytest.mark.ci_slow
 def test_changed_numbers_do_not_trace_again():
     def flow(init_scale=1.0, time_scale=1.0, decay=0.1):
         model = jd.models.TwoLayer(width=3, activation="tanh", init_scale=init_scale)

@@ -57,6 +57,7 @@ def settings():
     })
 
 
+@pytest.mark.ci_slow
 def test_two_processes_agree():
     """The other one hashes strings otherwise, so its sets and dictionaries are in another order."""
     environment = os.environ | {"PYTHONHASHSEED": "1" if hash("a") % 2 else "2"}

@@ -97,6 +97,7 @@ def test_ten_kills_at_random_moments(tmp_path, environment, duration, unbroken):
     assert any(0 < done < blocks for done, blocks in seen), seen
 
 
+@pytest.mark.ci_slow
 @pytest.mark.usefixtures("heeded")
 def test_ctrl_c_stops_soon_and_says_how_to_go_on(tmp_path, unbroken, monkeypatch):
     """Ctrl-C when the second block has been written, however fast the machine."""

@@ -123,6 +123,7 @@ def test_a_block_of_another_store_is_found(copy, whole, tmp_path, other):
         assert_same_bits(run(copy, SEEDS), whole[1])
 
 
+@pytest.mark.ci_slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_to_one_file_gives_wrong_numbers(whole, tmp_path, data):
@@ -235,6 +236,7 @@ class Wide(Stiff):
         return 1.0 + jnp.arange(self.width * 1.0)
 
 
+@pytest.mark.ci_slow
 def test_groups_of_different_shapes(tmp_path):
     out = tmp_path / "wide.zarr"
     how = {"t1": 1.0, "record": 2, "width": 4, "out": out, "progress": False, "devices": __import__("jax").devices()[:1]}

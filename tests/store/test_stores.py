@@ -45,6 +45,7 @@ def one_sentence(error) -> str:
     return text
 
 
+@pytest.mark.ci_slow
 def test_a_store_gives_what_memory_gives(whole):
     out, ds = whole
     assert_same_bits(ds, run(None, SEEDS))
@@ -191,6 +192,7 @@ class Crash(BaseException):
     """A death in the middle of things: nothing can be written any more."""
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("torn", [False, True], ids=["whole files", "torn chunks"])
 def test_a_crash_at_any_write_loses_nothing(tmp_path, monkeypatch, whole, torn):
     """The run is broken off before its k-th file, for k over all of them, and grows from 3 seeds to 6 on the way."""
