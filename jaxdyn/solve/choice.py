@@ -19,14 +19,15 @@ from .records import is_infinite
 from .rules import Moment
 from .settings import Tolerances
 from .state import AbstractGiveUp
-from .work import step_ratio
+from .work import has_constant_curvature, step_ratio
 
 FIRST_MARK = 8
 """Times are noted after so many steps, twice as many, four times as many, ...: how a lane's steps grow."""
 FIRST_STEPS = 32
 """Steps of Tsit5 after which jaxdyn first estimates how many more it needs."""
-FIRST_SHARE = 1 / 16
-"""And only once they are this share of what KernelExponential is expected to cost: how the steps grow shows late, and waiting is cheap."""
+FIRST_SHARES = (1 / 2, 1 / 4)
+"""And only once they are this share of what KernelExponential is expected to cost, where the loss is not and where it is quadratic in the
+outputs. How steps grow shows late, and latest where the curvature falls with the loss; who waits that long loses little."""
 KERNEL_STEPS = 60
 """Steps that KernelExponential is expected to need, whatever the end time."""
 KINK_STEPS = 0.5
@@ -71,17 +72,20 @@ def steps_left(moment: Moment) -> Float[Array, ""]:
 class TooStiff(AbstractGiveUp):
     """Tsit5 gives a lane up where it needs more time for what is left than KernelExponential for all of it.
 
-    After `FIRST_STEPS` steps, twice as many, and so on, from `FIRST_SHARE` on: once `steps_left` is more than what `KERNEL_STEPS` steps of
-    KernelExponential and `KINK_STEPS` for each kink so far cost, in steps of Tsit5, see `work.step_ratio`; more than `DENSE` times that
-    while kinks are so dense that they alone would have cost KernelExponential more than `DENSE` times the steps so far. But not where kinks
-    are stepped over, whose chatter looks like stiffness and is none. A lane that KernelExponential has given back is given up for good,
-    where Tsit5 turns out to need `MARGIN` times as much in all as KernelExponential expected to.
+    After `FIRST_STEPS` steps, twice as many, and so on, but not before they are a share of what KernelExponential is expected to cost: once
+    `steps_left` is more than what `KERNEL_STEPS` steps of KernelExponential and `KINK_STEPS` for each kink so far cost, in steps of Tsit5,
+    see `work.step_ratio`; more than `DENSE` times that while kinks are so dense that they alone would have cost KernelExponential more than
+    `DENSE` times the steps so far. But not where kinks are stepped over, whose chatter looks like stiffness and is none. A lane that
+    KernelExponential has given back is given up for good, where Tsit5 turns out to need `MARGIN` times as much in all as KernelExponential
+    expected to.
 
     Attributes:
         cost: of a step of KernelExponential, in steps of Tsit5.
+        share: see `FIRST_SHARES`.
     """
 
     cost: Float[Array, ""] = eqx.field(converter=as_leaf)
+    share: Float[Array, ""] = eqx.field(converter=as_leaf)
 
     def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
         """See `is_mark`."""
@@ -95,7 +99,7 @@ class TooStiff(AbstractGiveUp):
         slow = (left > (expected + kinks) * jnp.where(kinks > DENSE * num_steps, DENSE, 1.0)) & (kinks >= 0)
         first = jnp.isnan(projected)
         slow &= first | (num_steps + left > MARGIN * projected)
-        asked = is_mark(num_steps) & (num_steps >= jnp.maximum(FIRST_STEPS, FIRST_SHARE * expected))
+        asked = is_mark(num_steps) & (num_steps >= jnp.maximum(FIRST_STEPS, self.share * expected))
         return asked & slow, jnp.where(first, left, jnp.inf)
 
 
@@ -224,8 +228,9 @@ def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attemp
     if is_traced(flow, params, t1, tuple(how)):
         return [Attempt(how)]
     cost: Any = step_ratio((flow, params))
+    share: Any = FIRST_SHARES[has_constant_curvature((flow, params))]
     return [
-        Attempt(how, TooStiff(cost), (Outcome.too_stiff,)),
+        Attempt(how, TooStiff(cost, share), (Outcome.too_stiff,)),
         Attempt(kernel, TooSlow(cost), (Outcome.too_stiff, *FAILED)),
     ]
 

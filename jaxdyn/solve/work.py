@@ -12,7 +12,8 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PyTree
+from jax.interpreters.partial_eval import dce_jaxpr
+from jaxtyping import Array, PyTree
 
 from .._checks import once
 from .._types import Params
@@ -24,6 +25,8 @@ EIGENVALUES = 20.0
 """An eigenvalue decomposition of a symmetric matrix with n rows takes so many times n^3."""
 STEP_OF_TSIT5 = 3e5
 """What a step of Tsit5 costs besides its six evaluations of the field: error estimate, controller, records."""
+LOCATION = 190.0
+"""And, where there are kinks, for each gate."""
 STEP_OF_KERNEL = 6e6
 """And a step of `KernelExponential` besides its evaluations and its linear algebra."""
 STAGES_OF_TSIT5 = 6
@@ -58,10 +61,42 @@ def step_ratio(flow_and_params: tuple[Any, Params]) -> float:
     flow, params = flow_and_params
     size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     field = operations(lambda flow, y: flow.vector_field(jnp.zeros(()), y, None), flow, params)
-    explicit = STEP_OF_TSIT5 + STAGES_OF_TSIT5 * (field + 2 * STAGES_OF_TSIT5 * size)
+    explicit = STEP_OF_TSIT5 + STAGES_OF_TSIT5 * (field + 2 * STAGES_OF_TSIT5 * size) + LOCATION * _gates(flow, params)
     modes, algebra = _linear_algebra(flow, params, size, field)
     # each evaluation of the collocation is a displacement, by products with the modes and their transpose
     return (STEP_OF_KERNEL + EVALUATIONS * (field + 4 * modes * size) + algebra) / explicit
+
+
+def _gates(flow: Any, params: Params) -> int:
+    """How many there are, none for a smooth flow."""
+    if not callable(getattr(flow, "switches", None)):
+        return 0
+    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter_eval_shape(lambda flow, y: flow.switches(y), flow, params)))
+
+
+@once
+def has_constant_curvature(flow_and_params: tuple[Any, Params]) -> bool:
+    """Whether the loss is a quadratic function of the outputs.
+
+    Where it is not, as for losses of classes, its second derivative may fall with the loss, and the steps of an explicit solver grow.
+
+    Args:
+        flow_and_params: a flow and its parameters; or their shapes.
+
+    Returns:
+        Whether the program of the second derivative by the outputs does not read them; false for flows that are no loss of outputs.
+    """
+    flow, params = flow_and_params
+    if not all(callable(getattr(flow, name, None)) for name in ("outputs", "loss_of_outputs")):
+        return False
+    dynamic, static = eqx.partition(flow, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    f = eqx.filter_eval_shape(lambda flow, y: flow.outputs(y), flow, params)
+
+    def second(dynamic: Any, f: Array, way: Array) -> Array:
+        return jax.jvp(jax.grad(lambda f: eqx.combine(dynamic, static).loss_of_outputs(f)), (f,), (way,))[1]
+
+    program = jax.make_jaxpr(second)(dynamic, f, f).jaxpr
+    return not dce_jaxpr(program, [True])[1][-2]
 
 
 def _linear_algebra(flow: Any, params: Params, size: int, field: float) -> tuple[int, float]:

@@ -13,7 +13,7 @@ import jaxdyn as jd
 from jaxdyn.solve import choice
 from jaxdyn.solve.choice import FIRST_STEPS, KERNEL_STEPS, TooSlow, TooStiff, passed_on, steps_left
 from jaxdyn.solve.rules import Moment, Pace
-from jaxdyn.solve.work import step_ratio
+from jaxdyn.solve.work import has_constant_curvature, step_ratio
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -131,10 +131,7 @@ SADDLE = jd.flows.GradientFlow(jd.models.TwoLayer(10, activation="tanh", init_sc
 @pytest.fixture
 def asked_at_once(monkeypatch):
     """Tsit5 is asked after `FIRST_STEPS` steps, so that some lanes are given up twice."""
-    jax.clear_caches()  # of programs in which it is asked later
-    monkeypatch.setattr(choice, "FIRST_SHARE", 0.0)
-    yield
-    jax.clear_caches()
+    monkeypatch.setattr(choice, "FIRST_SHARES", (0.0, 0.0))
 
 
 @pytest.mark.ci_slow
@@ -166,7 +163,7 @@ def test_no_lane_is_given_up_without_end():
     assert np.isinf(passed_on(int(jd.Outcome.step_too_small), 7.0)) and float(passed_on(int(jd.Outcome.too_stiff), 7.0)) == 7.0
     moment = moment_of(1e3, 0)
     assert float(steps_left(moment)) == pytest.approx(64 * 999, rel=1e-4)
-    for rule in (TooStiff(30.0), TooSlow(30.0)):
+    for rule in (TooStiff(30.0, 0.0), TooSlow(30.0)):
         for projected, expected in ((jnp.nan, isinstance(rule, TooStiff)), (1e3, True), (1e7, False), (jnp.inf, False)):
             given_up, handed = rule(moment, jnp.asarray(projected))
             assert bool(given_up) == expected, (rule, projected)
@@ -185,7 +182,34 @@ def test_no_lane_is_given_up_without_end():
 def test_dense_kinks_ask_for_more_steps_that_are_left(num_kinks, most):
     for left in (most * 0.9, most * 1.1):
         moment = moment_of(1 + min(left, 1e9) / 64, num_kinks)
-        assert bool(TooStiff(30.0)(moment, jnp.asarray(jnp.nan))[0]) == (left > most)
+        assert bool(TooStiff(30.0, 0.0)(moment, jnp.asarray(jnp.nan))[0]) == (left > most)
+
+
+@pytest.mark.parametrize(
+    ("loss", "constant"),
+    [
+        (jd.losses.square, True),
+        (jd.losses.mean_square, True),
+        (lambda f, y: jnp.sum((f - y) ** 2 * jnp.abs(y)), True),
+        (lambda f, y: -jnp.sum(f * y), True),
+        (jd.losses.logistic, False),
+        (jd.losses.exponential, False),
+        (lambda f, y: jnp.sum((f - y) ** 4), False),
+    ],
+)
+def test_curvature_that_stays(loss, constant):
+    flow = jd.flows.GradientFlow(jd.models.TwoLayer(3, activation="tanh"), loss, jd.data.points([-1.0, 1.0], [1.0, -1.0]))
+    assert has_constant_curvature((flow, flow.init(jr.key(0)))) == constant
+
+
+def test_the_tail_of_a_loss_is_left_to_tsit5():
+    """After 32 steps, 64 and 128 its steps grow too slowly to tell that 1300 are left to t = 1e6."""
+    x = jr.normal(jr.key(1), (200, 10)) / np.sqrt(10)
+    flow = jd.flows.GradientFlow(
+        jd.models.TwoLayer(32, 10, activation="tanh"), jd.losses.logistic, jd.data.points(x, jnp.sign(jnp.sin(3 * x[:, 0])))
+    )
+    sol = jd.solve(flow, flow.init(jr.key(0)), 1e6, record=2)
+    assert sol.method.startswith("Tsit5,") and np.isnan(sol.certificate.projected_steps)
 
 
 @pytest.mark.slow
