@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .attributes import BOOKKEEPING, attributes_of, body_of, is_plain, slots_of
 from .code import AT_RUN_TIME, code_digest, names_of
 from .origin import file_digest, package_of, package_of_file, package_of_module, with_version
 
@@ -38,42 +39,10 @@ LONG = 2000
 PLAIN = (bool, int, float, str, type(None))
 RULES = (*PLAIN, tuple, list, dict, types.FunctionType, np.ndarray, jax.Array)
 """What counts of the attributes of a wrapper such as `jax.custom_jvp`; its caches do not."""
-MADE = ("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__setattr__", "__delattr__", "__replace__")
-"""Methods that `dataclass` makes of the fields."""
 OUTSIDE = [(os, "environ"), (os, "getenv"), (sys, "modules"), (sys, "argv")]
 """Where code finds what nobody gave it."""
-HEAP = 1 << 9
-"""The flag of classes that are made by a class statement (`Py_TPFLAGS_HEAPTYPE`)."""
 UNSEEN = "not seen"
 """Key or value that stands where something cannot be looked into."""
-BOOKKEEPING = frozenset([
-    "__module__",
-    "__name__",
-    "__qualname__",
-    "__doc__",
-    "__dict__",
-    "__weakref__",
-    "__wrapped__",
-    "__annotations__",
-    "__annotate__",
-    "__annotations_cache__",
-    "__type_params__",
-    "__firstlineno__",
-    "__static_attributes__",
-    "__abstractmethods__",
-    "__abstractvars__",
-    "__abstractclassvars__",
-    "_abc_impl",
-    "__match_args__",
-    "__dataclass_params__",
-    "__dataclass_fields__",
-    "__signature__",
-    "__orig_bases__",
-    "__parameters__",
-    "_fun",
-    "_jit_info",
-])
-"""Attributes of functions and classes that follow from others, or say where they stand."""
 
 
 def describe(thing: Any) -> Any:
@@ -185,7 +154,7 @@ class _Walk:
             return {"function": _installed(thing, package)}
         if callable(thing) and callable(wrapped := getattr(thing, "__wrapped__", None)):  # jax.jit, jax.custom_jvp and their like
             own = self.own_type(type(thing))
-            rules = {key: value for key, value in _vars(thing).items() if own or isinstance(value, RULES)}
+            rules = {key: value for key, value in attributes_of(thing).items() if own or isinstance(value, RULES)}
             return {"wrapped": type(thing).__qualname__, **own, "function": self.data(wrapped), "with": self.members(rules)}
         return self.object(thing)
 
@@ -210,7 +179,7 @@ class _Walk:
 
     def attributes(self, thing: Any) -> dict[str, Any]:
         """What an object carries that is a number or a container too."""
-        found = self.members(_vars(thing))
+        found = self.members(attributes_of(thing))
         return {"attributes": found} if found else {}
 
     def own_type(self, kind: type) -> dict[str, str]:
@@ -234,18 +203,18 @@ class _Walk:
         own = self.own_type(kind)
         named: dict[str, Any] = {"type": kind.__qualname__ if own else _installed(kind, package_of(kind)), **own}
         if dataclasses.is_dataclass(thing):
-            parts = {field.name: getattr(thing, field.name, None) for field in dataclasses.fields(thing)}
-            parts = (_vars(thing) if own else {}) | parts
+            fields = {field.name: getattr(thing, field.name, None) for field in dataclasses.fields(thing)}
+            parts = (attributes_of(thing) if own else {}) | fields
         elif isinstance(thing, contextlib.ContextDecorator) and not own:  # as a decorator; what it found on entering is kept in `prev`
-            parts = {key: value for key, value in _vars(thing).items() if type(value) in PLAIN and key != "prev"}
+            parts = {key: value for key, value in attributes_of(thing).items() if type(value) in PLAIN and key != "prev"}
         elif isinstance(thing, logging.Logger | type(os.environ)):
             return named | {UNSEEN: "its state"}
-        elif own and _is_plain(kind) and (hasattr(thing, "__dict__") or _slots(kind)):
-            parts = _vars(thing)
-        elif not _vars(thing) and (getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)):
+        elif own and is_plain(kind) and (hasattr(thing, "__dict__") or slots_of(kind)):
+            parts = attributes_of(thing)
+        elif not attributes_of(thing) and (getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)):
             return self.compiled(thing)
         elif isinstance(getattr(thing, "__name__", None), str):  # numpy.vectorize and its like
-            parts = _vars(thing)
+            parts = attributes_of(thing)
         else:
             return named | self.reduced(thing)
         inner = self.members(parts)
@@ -349,16 +318,7 @@ class _Walk:
     def type(self, thing: type) -> dict[str, Any]:
         """A class of the user's own: what it inherits and what it defines."""
         inherited = [self.data(base) for base in thing.__bases__ if base is not object]
-        body = dict(vars(thing))
-        if dataclasses.is_dataclass(thing):
-            body = {key: value for key, value in body.items() if key not in MADE or not _is_generated(value)}
-        slots = types.MemberDescriptorType | types.GetSetDescriptorType
-        body = {key: value for key, value in body.items() if key not in BOOKKEEPING and not isinstance(value, slots)}
-        if issubclass(thing, enum.Enum):
-            body = {
-                key: value for key, value in body.items() if isinstance(value, types.FunctionType | property | classmethod | staticmethod)
-            }
-            body |= {member.name: member.value for member in thing}
+        body = body_of(thing)
         found: dict[str, Any] = {"inherits": inherited} if inherited else {}
         fields = {
             field.name: [*(self.data(_given(part)) for part in (field.default, field.default_factory)), self.data(dict(field.metadata))]
@@ -394,31 +354,8 @@ def _is_global(thing: Any) -> bool:
         return False
 
 
-def _is_generated(value: Any) -> bool:
-    return not isinstance(value, types.FunctionType) or value.__code__.co_filename == "<string>"
-
-
-def _is_plain(kind: type) -> bool:
-    """Whether all of an instance is in its attributes, and it is no number, text or container besides."""
-    return next(base for base in kind.__mro__ if not base.__flags__ & HEAP) is object
-
-
 def _given(value: Any) -> Any:
     return "none" if value is dataclasses.MISSING else value
-
-
-def _slots(kind: type) -> list[str]:
-    found = [base.__dict__.get("__slots__", ()) for base in kind.__mro__]
-    names = [name for slots in found for name in ([slots] if isinstance(slots, str) else slots)]
-    return [name for name in names if name not in BOOKKEEPING]
-
-
-def _vars(thing: Any) -> dict[str, Any]:
-    """The attributes of an object without those that it keeps of what was computed."""
-    kind = type(thing)
-    own = {name: getattr(thing, name) for name in _slots(kind) if hasattr(thing, name)} | getattr(thing, "__dict__", {})
-    kept = {name for name in own if isinstance(getattr(kind, name, None), functools.cached_property)}
-    return {name: value for name, value in own.items() if name not in BOOKKEEPING and name not in kept}
 
 
 def _contents(cell: Any) -> Any:

@@ -6,7 +6,7 @@ Cells of one structure and of equal shapes share a compilation; the leaves in wh
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -76,23 +76,21 @@ class Axis(NamedTuple):
 class Group(NamedTuple):
     """Cells that share a compilation.
 
-    `flow` and `settings` are those of the first, `moving` and `table` the leaves in which they differ (leading axis `cell`, padded),
-    `cells` their indices into the axes, `ends` their end times.
+    `flows` are theirs, each made once; `settings` are those of the first, `moving` and `table` the leaves in which they differ (leading
+    axis `cell`, padded), `cells` their indices into the axes, `ends` their end times.
     """
 
-    flow: Any
+    flows: list[Any]
     settings: Settings
     moving: tuple[int, ...]
     table: tuple[Array, ...]
     cells: list[tuple[int, ...]]
     ends: np.ndarray
 
-
-def flows_of(group: Group) -> Iterator[Any]:
-    """The flow of each cell."""
-    for k in range(len(group.cells)):
-        values = tuple(column[k] for column in group.table)
-        yield Plan(group.moving, jnp.zeros(0), False).insert(group.flow, group.settings, values)[0]
+    @property
+    def flow(self) -> Any:
+        """That of the first cell."""
+        return self.flows[0]
 
 
 def follow(tree: Any, path: str) -> Any:
@@ -298,7 +296,14 @@ def _group(axes: list[Axis], cells: list[tuple[int, ...]], flows: list[Any], set
     # to a power of two, with the first cell over again: one more cell need not compile anew
     padding = 2 ** max(3, int(np.ceil(np.log2(len(cells))))) - len(cells)
     table = tuple(jnp.asarray(np.stack([np.asarray(leaf) for leaf in columns[k] + columns[k][:1] * padding])) for k in moving)
-    return Group(flows[0], settings[0], moving, table, cells, np.asarray([float(one.t1) for one in settings]))
+    return Group(
+        list({id(flow): flow for flow in flows}.values()),
+        settings[0],
+        moving,
+        table,
+        cells,
+        np.asarray([float(one.t1) for one in settings]),
+    )
 
 
 def _moves(column: tuple[Any, ...]) -> bool:

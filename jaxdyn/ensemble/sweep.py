@@ -48,7 +48,7 @@ from ..store import FORBIDDEN, FORMAT, Column, LaneStore, find_stores, only_writ
 from .batch import Problem
 from .cost import order_by_cost
 from .dataset import assemble, grid_of, outcome_flags, warn_of_damage
-from .grid import Axis, Group, Over, Plan, flows_of, make_axes, make_groups
+from .grid import Axis, Group, Over, Plan, make_axes, make_groups
 from .kept import columns
 from .progress import Shown, progress_bar
 from .run import Batch, Blocks, choose_width
@@ -300,7 +300,7 @@ def _problem(group: Group, record: Any, watch: dict, key: PRNGKeyArray, rules: t
     check_limit(group.flow, end)
     like = like_start((group.flow, key))
     check_call(group.flow, like, rules, {})
-    for flow in flows_of(group):
+    for flow in group.flows:
         check_independent(flow, None, key)
     check_memory(num_records(cast(Any, record)), like)
     times = record_times(cast(Any, record), 0.0, 1.0 if relative else end)

@@ -242,7 +242,7 @@ def _jacobian(inner: GradientFlow, moving: Params, still: Params, f: Array) -> F
     def row(x: Array) -> Params:
         return jax.jacrev(lambda moving: inner.model.apply(eqx.combine(moving, still), x[None])[0])(moving)
 
-    if inner.mixes_samples or inner.has_own_outputs:
+    if inner.needs_all_outputs:
         rows = jax.jacrev(lambda moving: inner.outputs(eqx.combine(moving, still)))(moving)
     else:
         rows = jax.vmap(row)(inner.data.x)

@@ -158,7 +158,7 @@ class GradientFlow(AbstractFlow):
         Returns:
             A pytree like `y`, each leaf with a leading axis `sample`.
         """
-        if self.mixes_samples or self.has_own_outputs:
+        if self.needs_all_outputs:
             return jax.jacrev(self.outputs)(y, gates)
 
         def row(x: Array, own: PyTree | None) -> PyTree:
@@ -171,6 +171,11 @@ class GradientFlow(AbstractFlow):
     def has_own_outputs(self) -> bool:
         """Whether a subclass makes the outputs, so that they may be more than the network at each sample."""
         return type(self).outputs is not GradientFlow.outputs
+
+    @property
+    def needs_all_outputs(self) -> bool:
+        """Whether an output may depend on other samples than its own, so that derivatives are taken of all outputs at once."""
+        return self.mixes_samples or self.has_own_outputs
 
     def loss_of_outputs(self, f: Float[Array, " sample"], gates: Float[Array, " sample"] | None = None) -> Float[Array, ""]:
         """The data's part of the loss as a function of the outputs; its own gates held where they are given."""

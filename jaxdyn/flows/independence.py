@@ -44,7 +44,7 @@ def check_independent(flow: Any, params: Params | None, key: PRNGKeyArray | None
         ValueError: an output depends on other samples.
     """
     base = innermost(flow)
-    if not isinstance(base, GradientFlow) or base.mixes_samples or base.has_own_outputs or base.data.num_samples < 2:
+    if not isinstance(base, GradientFlow) or base.needs_all_outputs or base.data.num_samples < 2:
         return
     if _is_known(base.model) or not is_concrete(flow, params, key):
         return

@@ -78,24 +78,28 @@ def check_flow(flow: Any, params: Params) -> None:
         loss = eqx.filter_eval_shape(lambda f, y: f.loss(y), flow, params)
     if jnp.shape(loss) != () if hasattr(loss, "shape") else not is_real(loss):
         raise ValueError(f"the loss must be a scalar, but has shape {getattr(loss, 'shape', None)}.")
-    dtype = jnp.result_type(*jax.tree.leaves(params))
-    _check_dtype("the loss", jnp.result_type(loss), dtype)
+    _check_dtype("the loss", jnp.result_type(loss), jnp.result_type(*jax.tree.leaves(params)))
     if callable(getattr(flow, "conserved", None)):
         with explained("conserved(y) does not take these parameters"):
             found = eqx.filter_eval_shape(lambda f, y: f.conserved(y), flow, params)
         if any(jnp.issubdtype(leaf.dtype, jnp.complexfloating) for leaf in jax.tree.leaves(found)):
             raise ValueError("conserved(y) must be real, but is complex: give real and imaginary parts as quantities of their own.")
     if offers_steps(flow):
-        with explained("the steps of the flow, begin(y, key) and update(y, state), fail"):
-            before = eqx.filter_eval_shape(lambda f, y: (y, f.begin(y, jr.key(0))), flow, params)
-            after = eqx.filter_eval_shape(lambda f, both: f.update(*both), flow, before)
-        if not isinstance(after, tuple | list) or len(after) != 2:
-            raise ValueError(f"update(y, state) must return the parameters and the state, a pair, not a {type(after).__name__}.")
-        for what, old, new in zip(("the parameters", "the state"), before, after, strict=True):
-            looks = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (old, new)]
-            if looks[0] != looks[1] or jax.tree.structure(old) != jax.tree.structure(new):
-                named = [", ".join(f"{dtype}{list(shape)}" for shape, dtype in look) or "nothing" for look in looks]
-                raise ValueError(f"update(y, state) must return {what} as it gets them, {named[0]}, but returns {named[1]}.")
+        _check_steps(flow, params)
+
+
+def _check_steps(flow: Any, params: Params) -> None:
+    """Refuses steps of a flow's own that return something else than they get."""
+    with explained("the steps of the flow, begin(y, key) and update(y, state), fail"):
+        before = eqx.filter_eval_shape(lambda f, y: (y, f.begin(y, jr.key(0))), flow, params)
+        after = eqx.filter_eval_shape(lambda f, both: f.update(*both), flow, before)
+    if not isinstance(after, tuple | list) or len(after) != 2:
+        raise ValueError(f"update(y, state) must return the parameters and the state, a pair, not a {type(after).__name__}.")
+    for what, old, new in zip(("the parameters", "the state"), before, after, strict=True):
+        looks = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (old, new)]
+        if looks[0] != looks[1] or jax.tree.structure(old) != jax.tree.structure(new):
+            named = [", ".join(f"{dtype}{list(shape)}" for shape, dtype in look) or "nothing" for look in looks]
+            raise ValueError(f"update(y, state) must return {what} as it gets them, {named[0]}, but returns {named[1]}.")
 
 
 def _check_dtype(what: str, found: jnp.dtype, params: jnp.dtype) -> None:

@@ -89,13 +89,12 @@ def has_constant_curvature(flow_and_params: tuple[Any, Params]) -> bool:
     flow, params = flow_and_params
     if not all(callable(getattr(flow, name, None)) for name in ("outputs", "loss_of_outputs")):
         return False
-    dynamic, static = eqx.partition(flow, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     f = eqx.filter_eval_shape(lambda flow, y: flow.outputs(y), flow, params)
 
-    def second(dynamic: Any, f: Array, way: Array) -> Array:
-        return jax.jvp(jax.grad(lambda f: eqx.combine(dynamic, static).loss_of_outputs(f)), (f,), (way,))[1]
+    def second(flow: Any, f: Array, way: Array) -> Array:
+        return jax.jvp(jax.grad(lambda f: flow.loss_of_outputs(f)), (f,), (way,))[1]
 
-    program = jax.make_jaxpr(second)(dynamic, f, f).jaxpr
+    program = eqx.filter_make_jaxpr(second)(flow, f, f)[0].jaxpr
     return not dce_jaxpr(program, [True])[1][-2]
 
 
@@ -109,6 +108,6 @@ def _linear_algebra(flow: Any, params: Params, size: int, field: float) -> tuple
         modes = min(KRYLOV_MODES, outputs, size)
         return modes, modes * (field + 8 * modes * (outputs + size)) + EIGENVALUES * modes**3
     modes = min(outputs, size)
-    jacobian = field * (outputs if getattr(flow, "mixes_samples", False) or getattr(flow, "has_own_outputs", False) else 1)
+    jacobian = field * (outputs if getattr(flow, "needs_all_outputs", False) else 1)
     gram = 2 * outputs * size * modes
     return modes, jacobian + gram + 2 * modes * outputs * size + EIGENVALUES * modes**3

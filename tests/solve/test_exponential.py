@@ -18,8 +18,6 @@ LINE = jd.data.sinusoid(6)
 SIGNS = jd.data.points(LINE.x, np.sign(LINE.y + 0.1))
 NETWORK = jd.models.TwoLayer(8, activation="tanh")
 TIMES = np.array([0.3, 2.0, 30.0])
-QUICK = ("square", "logistic", "decay", "scales")
-"""Flows of the suite; the others are a compilation each."""
 
 
 def flows():
@@ -62,7 +60,7 @@ def rows(states):
 
 
 @pytest.mark.ci_slow
-@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.ci_slow) for name in flows()])
+@pytest.mark.parametrize("name", flows())
 def test_error_at_every_record_is_within_the_tolerance(name):
     """Measured: .001 to .5 times rtol."""
     flow = flows()[name]
