@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from importlib.metadata import version
+from pathlib import Path
 
 # before the first import of jax, and before the processes of pytest-xdist begin, which take these over
 if "XLA_FLAGS" not in os.environ and version("jaxlib") in {"0.10.1"}:  # XLA ends the process at a flag that it does not know
@@ -30,6 +31,8 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 2)
 
+MOST_BYTES = 2e9
+"""Of a process of the tests, above which it forgets what it has compiled."""
 
 # tracing makes many small objects, none of which is garbage for long
 gc.freeze()
@@ -40,13 +43,27 @@ gc.set_threshold(100_000, 20, 20)
 def optimised():
     """Where different programs are to give the same bits, as only optimised ones do."""
     before = jax.config.read("jax_disable_most_optimizations")
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", False)
     yield
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs():
-    """Compiled programs of a file are of no use to the next; kept, they take gigabytes and slow every collection of garbage down."""
+    """The small programs of a file are of use to the next; all that a run compiles takes gigabytes and slows the collection of garbage."""
     yield
-    jax.clear_caches()
+    if resident_bytes() > MOST_BYTES:
+        jax.clear_caches()
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
+
+
+def resident_bytes() -> float:
+    """Memory that this process takes now; infinity where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return float("inf")

@@ -106,7 +106,7 @@ def with_each(function, good, **wrong):
     return [of(function, **good | {name: value}) for name, values in wrong.items() for value in values]
 
 
-BAD_COUNTS, BAD_FLAGS = [0, -1, 2.5, True, None, "3", NAN], ["no", 2, None, NAN]
+BAD_COUNTS, BAD_FLAGS = [0, -1, 2.5, True, None, "3", NAN], ["no", 2, None, NAN, np.asarray([0, 1])]
 BAD_KEYS = [3, None, "key", 1.5, jr.split(KEY, 3)]
 SCALES = [-1.0, NAN, np.inf, 1j, "1", None, [1.0, 2.0]]
 RULES = [
@@ -391,7 +391,7 @@ TABLE = {
         data.sinusoid, {}, n=BAD_COUNTS, periods=[NAN, "one", 1j, None], amplitude=[NAN, "one"], phase=[np.inf, "one"]
     ),
     "data.square_wave": with_each(
-        data.square_wave, {}, n=BAD_COUNTS, low=[NAN, "low"], high=[np.inf, None], periods=[0.3, NAN, "one", 100.0]
+        data.square_wave, {}, n=BAD_COUNTS, low=[NAN, "low"], high=[np.inf, None], periods=[0.3, NAN, "one", 100.0, 1e308]
     ),
     # losses
     "losses.loss": [of(losses.loss, name) for name in ("hing", None, 3, ["square"], losses.Square)],
@@ -433,7 +433,7 @@ TABLE = {
             activation=["reluu", None, 3, ["relu"]],
             scaling=["half", None, 3, ["one"]],
             trains=["abd", (), None, 3, "aa", [1, 2]],
-            orientation=[2, "up"],
+            orientation=[2, "up", np.asarray([0, 1])],
             knots=[(0.0,), (1.0, 0.0), (0.0, NAN), "all", 3.0],
         ),
         *[of(MODEL.init, key) for key in BAD_KEYS],

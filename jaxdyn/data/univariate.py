@@ -32,11 +32,11 @@ def square_wave(n: int = 10, low: float = -1.0, high: float = 1.0, periods: floa
     x = _grid(n)
     for name, value in (("low", low), ("high", high), ("periods", periods)):
         check_number(name, value, "one finite number")
-    runs = round(2 * periods)
-    if runs != 2 * periods or not 1 <= runs <= n:
+    if not 1 <= 2 * periods <= n or round(2 * periods) != 2 * periods:
         raise ValueError(
             f"periods must be a multiple of 1/2 from 1/2 to n/2 = {n / 2:g}, so that every half period has a sample; {periods} was given."
         )
+    runs = round(2 * periods)
     return Samples(x, np.where(np.arange(n) * runs // n % 2 == 0, high, low).astype(float), "square_wave")
 
 

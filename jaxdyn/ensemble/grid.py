@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import explained
+from .._checks import explained, shown
 from .._types import as_leaf
 from ..solve import Settings
 
@@ -189,7 +189,7 @@ def make_axes(flow: Any, over: Over | None) -> list[Axis]:
     for entry, values in (over or {}).items():
         paths: tuple[str, ...] = entry if isinstance(entry, tuple) else (entry,)
         if not isinstance(values, list | tuple | range) and not (hasattr(values, "shape") and np.ndim(values) > 0):
-            raise ValueError(f"the grid's values for {entry!r} must be a list, not {values!r:.60}.")
+            raise ValueError(f"the grid's values for {entry!r} must be a list, not {shown(values)}.")
         if len(values) == 0 or not paths:
             raise ValueError(f"the grid has no values for {entry!r}: give at least one, or leave it out.")
         if isinstance(entry, tuple) and not all(isinstance(value, list | tuple) and len(value) == len(paths) for value in values):
@@ -220,7 +220,7 @@ def axis_names(paths: Sequence[tuple[str, ...]]) -> list[str]:
 
 def _check_path(flow: Any, path: Any) -> None:
     if not isinstance(path, str):
-        raise ValueError(f"a setting is named by a dotted path such as 'model.init_scale', not {path!r}.")
+        raise ValueError(f"a setting is named by a dotted path such as 'model.init_scale', not {shown(path)}.")
     if path in OF_THE_SOLVE:
         return
     done, tree = [], flow

@@ -20,7 +20,7 @@ import xarray as xr
 from jaxtyping import PRNGKeyArray
 
 from .. import _platform
-from .._checks import check_count, check_untraced
+from .._checks import check_count, check_untraced, shown
 from .._describe import describe, source_digest
 from ..flows import check_independent
 from ..solve import (
@@ -80,7 +80,7 @@ def check_seeds(seeds: int | Sequence[int] | np.ndarray) -> np.ndarray:
         ValueError: there are none, they are no ids, or one comes twice.
     """
     if isinstance(seeds, bool) or (np.ndim(seeds) == 0 and not isinstance(seeds, int | np.integer)):
-        raise ValueError(f"seeds must be a number of seeds or a list of ids, not {seeds!r}.")
+        raise ValueError(f"seeds must be a number of seeds or a list of ids, not {shown(seeds)}.")
     ids = np.arange(seeds) if isinstance(seeds, int | np.integer) else np.asarray(seeds)
     if ids.size == 0 or ids.ndim != 1:
         raise ValueError("a sweep needs at least one seed: give a positive number, or a list of ids.")
@@ -284,7 +284,7 @@ def _settle(flow: Any, like: Any, t1: Any, stop: Any, how: Tolerances, record: A
     """A lane's settings in a turn, with those that the grid varies."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float | np.number | np.ndarray | jax.Array) or np.ndim(value) > 0:
-            raise ValueError(f"the grid's values for {name!r} must be numbers, not {value!r:.60}.")
+            raise ValueError(f"the grid's values for {name!r} must be numbers, not {shown(value)}.")
     end = values.get("t1", t1)
     how = how._replace(**{name: value for name, value in values.items() if name != "t1"})
     tried = attempts(flow, like, end, how)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import check_count, check_flag, check_not_negative, plainly
+from .._checks import check_count, check_flag, check_not_negative, plainly, shown
 from .._repr import fields_html, text_of
 
 
@@ -62,7 +62,7 @@ def infinite_kernels(
         Gabriel & Hongler (2018), arXiv 1806.07572, theorem 1; Lee et al. (2019), arXiv 1902.06720, appendix C.
     """
     if activation not in ("relu", "erf"):
-        raise ValueError(f"activation={activation!r} has no closed form here: take 'relu' or 'erf'.")
+        raise ValueError(f"activation={shown(activation)} has no closed form here: take 'relu' or 'erf'.")
     depth = check_count("depth", depth)
     biases = bias_variance if isinstance(bias_variance, tuple) else (bias_variance,) * (depth + 1)
     if len(biases) != depth + 1:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from .._checks import check_flag, check_number
+from .._checks import check_flag, check_number, shown
 from .._types import Params
 from ..flows import GradientFlow, ReducedFlow, check_independent, expand_reduced
 from ._checked import checked
@@ -79,7 +79,7 @@ def ntk(
         Jacot, Gabriel & Hongler (2018), arXiv 1806.07572, section 4, the full kernel.
     """
     if outputs not in ("trace", "full"):
-        raise ValueError(f"outputs={outputs!r} must be 'trace', the sum over a sample's outputs, or 'full'.")
+        raise ValueError(f"outputs={shown(outputs)} must be 'trace', the sum over a sample's outputs, or 'full'.")
     check_number("memory", memory, "a positive number of bytes, or left out", lambda memory: memory > 0)
     if mixes_samples is not None:
         check_flag("mixes_samples", mixes_samples)

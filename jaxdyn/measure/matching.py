@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from .._checks import plainly
+from .._checks import plainly, shown
 from .._repr import fields_html, text_of
 from .._types import Params
 
@@ -77,7 +77,7 @@ def match_neurons(student: Params, teacher: Params, *, by: str = "cosine") -> Ne
             "give as many weights to each, and no more teachers than students."
         )
     if by not in ("cosine", "axis", "distance"):
-        raise ValueError(f'by={by!r} must be "cosine", "axis" or "distance".')
+        raise ValueError(f'by={shown(by)} must be "cosine", "axis" or "distance".')
     if not (np.isfinite(u).all() and np.isfinite(c).all()):
         raise ValueError("the student's weights are not finite: leave lanes out that diverged.")
     (directions, lengths), (targets, sizes) = (_directions(part) for part in (u, v))

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import shown
 from .._repr import Readable
 
 _SMOOTH: dict[str, tuple[Callable[[Array], Array], int | None]] = {
@@ -62,7 +63,7 @@ class Activation(Readable, eqx.Module):
             return
         match = _RECTIFIER.fullmatch(name) if isinstance(name, str) else None
         if match is None:
-            raise ValueError(f"There is no activation {name!r}; the known ones are {_KNOWN}.")
+            raise ValueError(f"There is no activation {shown(name)}; the known ones are {_KNOWN}.")
         default = _LEAKY_SLOPE if name.startswith("leaky_relu") else 0.0
         try:
             self.negative_slope = default if match["slope"] is None else float(match["slope"])

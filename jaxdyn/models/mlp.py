@@ -11,7 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_count, check_flag, check_key
+from .._checks import check_count, check_flag, check_key, shown
 from .._types import scalar
 from .activations import Activation, activation
 from .balance import balanced_layers
@@ -23,7 +23,7 @@ MLPParams = list[dict[str, Array]]
 
 def _widths(widths: Any) -> tuple[int, ...]:
     if not isinstance(widths, tuple | list):
-        raise ValueError(f"widths must be a tuple of hidden widths, such as (50, 50); {widths!r} was given.")
+        raise ValueError(f"widths must be a tuple of hidden widths, such as (50, 50); {shown(widths)} was given.")
     return tuple(check_count("each of the widths", width) for width in widths)
 
 

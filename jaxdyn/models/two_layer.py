@@ -10,7 +10,7 @@ import jax.random as jr
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._checks import check_choice, check_count, check_flag, check_key, is_concrete
+from .._checks import check_choice, check_count, check_flag, check_key, is_concrete, is_real, shown
 from .._types import as_leaf, scalar
 from .activations import Activation, activation
 from .balance import balanced_split
@@ -25,7 +25,7 @@ TwoLayerParams = dict[str, Array]
 
 def _letters(trains: Any) -> tuple[str, ...]:
     if not (isinstance(trains, str) or (isinstance(trains, list | tuple) and all(isinstance(letter, str) for letter in trains))):
-        raise ValueError(f"trains must name some of the letters a, b, c, each once; {trains!r} was given.")
+        raise ValueError(f"trains must name some of the letters a, b, c, each once; {shown(trains)} was given.")
     return tuple(trains)
 
 
@@ -113,8 +113,8 @@ class TwoLayer(AbstractModel):
             raise ValueError("committee=True gives every neuron the same output weight; leave balanced and antisymmetric out.")
         if self.alternating and not self.committee:
             raise ValueError("alternating=True is about the output weights of a committee: set committee=True or leave it out.")
-        if self.orientation not in (None, 1, -1) or isinstance(self.orientation, bool):
-            raise ValueError(f"orientation must be +1, -1 or None; {self.orientation!r} was given.")
+        if self.orientation is not None and not (is_real(self.orientation) and self.orientation in (1, -1)):
+            raise ValueError(f"orientation must be +1, -1 or None; {shown(self.orientation)} was given.")
         if self.knots is None and self.orientation is not None:
             raise ValueError("orientation has a meaning only with knots; give knots=(A, B) or leave it out.")
         if self.knots is not None and (self.dim != 1 or not self.bias or self.knots.shape != (2,)):

@@ -46,8 +46,9 @@ def split_neuron(
             index = width
         if not -width <= index < width:
             raise ValueError(f"neuron={shown(neuron)} must be an index below {width}, the number of neurons.")
+    inner = check_flag("inner", inner)
     check_number("share", share, "one finite number", lambda share: not inner or 0 < share < 1)
-    if check_flag("inner", inner) and model.activation.degree != 1:
+    if inner and model.activation.degree != 1:
         raise ValueError(f"inner weights can be shared where the activation is of degree 1, not with {model.activation.name}: inner=False.")
     shared = ("a", "b") if inner else ("c",)
     other = {name: (1 - share if name in shared else 1.0) * leaf[neuron] for name, leaf in params.items()}

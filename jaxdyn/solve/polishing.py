@@ -14,7 +14,7 @@ from .._repr import Readable
 from .._types import Params
 from .metric import reciprocal, root_of_mobility
 from .newton import METHODS, Aim, newton_step
-from .settings import check_params
+from .settings import as_limit, check_params
 
 DENSE = 512
 """Up to so many parameters the Hessian is decomposed by default."""
@@ -87,7 +87,7 @@ def polish_settings(params: Params, tolerance: Any, max_steps: Any, radius: Any,
         )
     return PolishSettings(
         jnp.asarray(tolerance, dtype),
-        jnp.asarray(max_steps, jnp.result_type(int)),
+        as_limit(max_steps),
         jnp.asarray(jnp.nan if radius is None else radius, dtype),
         check_flag("saddles", saddles),
         method or ("eigen" if num_params <= DENSE else "products"),

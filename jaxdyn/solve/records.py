@@ -8,6 +8,8 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
 
+from .._checks import shown
+
 RecordRequest = int | Array | np.ndarray | list | tuple | Literal["steps"]
 
 
@@ -48,7 +50,7 @@ def record_times(record: RecordRequest, t0: float | Array, t1: float | Array) ->
         ValueError: fewer than two times are asked for, or times that decrease or lie outside [t0, t1].
     """
     if isinstance(record, bool) or record is None:
-        raise ValueError(f"record={record!r} is not known: give a number of times, the times themselves, or 'steps'.")
+        raise ValueError(f"record={shown(record)} is not known: give a number of times, the times themselves, or 'steps'.")
     if isinstance(record, int | np.integer):
         if record < 2:
             raise ValueError(f"record={record} is too few: ask for 2 times or more (start and end), or give the times themselves.")
@@ -63,7 +65,7 @@ def record_times(record: RecordRequest, t0: float | Array, t1: float | Array) ->
     try:
         times = np.asarray(record, dtype=float)
     except (TypeError, ValueError):
-        raise ValueError(f"record={record!r} is not known: give a number of times, the times themselves, or 'steps'.") from None
+        raise ValueError(f"record={shown(record)} is not known: give a number of times, the times themselves, or 'steps'.") from None
     allowed = np.isfinite(times) | (is_infinite(t1) & (times == np.inf))
     if times.ndim != 1 or times.size == 0 or not np.all(allowed):
         raise ValueError("the record times must be a list of finite numbers, at least one.")

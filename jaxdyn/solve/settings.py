@@ -241,7 +241,7 @@ def make_settings(
         rules=as_rules(stop),
         t1=jnp.asarray(t1, jnp.result_type(float)),
         dt0=None if how.dt0 is None else as_leaf(how.dt0),
-        max_steps=_as_limit(DEFAULT_MAX_STEPS if how.max_steps is None else how.max_steps),
+        max_steps=as_limit(DEFAULT_MAX_STEPS if how.max_steps is None else how.max_steps),
         norm_bound=as_leaf(how.norm_bound),
         locate_kinks=locate_kinks,
         checkpoints=checkpoints,
@@ -252,7 +252,8 @@ def make_settings(
     )
 
 
-def _as_limit(steps: Any) -> Array:
+def as_limit(steps: Any) -> Array:
+    """A number of steps as an integer, the largest integer where it is larger."""
     dtype = jnp.result_type(int)
     return jnp.asarray(min(int(steps), jnp.iinfo(dtype).max) if is_concrete(steps) else steps, dtype)
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PyTree
 
+from .._checks import shown
 from .._types import Params
 from ..flows import check_independent
 from .checked import check_call, check_memory
@@ -73,7 +74,7 @@ def tangents(
         ValueError: the call makes no sense; the sentence names the mend.
     """
     if isinstance(record, str):
-        raise ValueError(f"record={record!r} is for solve: give tangents a number of times, or the times themselves.")
+        raise ValueError(f"record={shown(record)} is for solve: give tangents a number of times, or the times themselves.")
     settings, directions = prepared(flow, start, directions, t0, t1, how)
     check_memory(num_records(record), start, 1 + jax.tree.leaves(directions)[0].shape[0])
     return _tangents(flow, start, directions, jnp.asarray(t0, settings.t1.dtype), settings, record_times(record, t0, t1))

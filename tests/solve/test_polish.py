@@ -56,7 +56,7 @@ def test_a_quadratic_with_a_null_space_takes_the_shortest_way(method):
     basis = jnp.linalg.qr(jr.normal(jr.key(0), (6, 6)))[0]
     matrix = basis @ jnp.diag(jnp.asarray([3.0, 1.0, 0.2, 0.0, 0.0, 0.0])) @ basis.T
     matrix, y = (matrix + matrix.T) / 2, jr.normal(jr.key(1), (6,))
-    found = jd.polish(LinearFlow(matrix), y, radius=0.3, method=method)
+    found = jd.polish(LinearFlow(matrix), y, radius=0.3, method=method, max_steps=1e308)
     expected = basis[:, 3:] @ (basis[:, 3:].T @ y)
     np.testing.assert_allclose(found.params, expected, atol=1e-7)
     assert bool(found.converged)
