@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 REMEMBERED = 128
 """Answers that `once` keeps for each function."""
+LARGEST_COUNT = 2**31 - 1
+"""No count that decides shapes is larger: an array of so many numbers takes 16 GB."""
 _PACKAGE = str(Path(__file__).parent)
 
 
@@ -108,7 +110,7 @@ def check_count(name: str, value: Any, least: int = 1, most: int | None = None) 
         name: what the caller calls it.
         value: an integer, of Python, numpy or an array without axes.
         least: the smallest that is allowed.
-        most: the largest that is allowed; None for any.
+        most: the largest that is allowed; None for 2^31 - 1.
 
     Returns:
         The value as a Python int.
@@ -120,8 +122,9 @@ def check_count(name: str, value: Any, least: int = 1, most: int | None = None) 
         number = None if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < least or (most is not None and number > most):
-        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
+    if number is None or number < least or number > (LARGEST_COUNT if most is None else most):
+        enough = most is None and (number is None or number < least)
+        wanted = f"of at least {least}" if enough else f"from {least} to {LARGEST_COUNT if most is None else most}"
         raise ValueError(f"{name} must be an integer {wanted}; {shown(value)} was given.")
     return number
 

@@ -106,7 +106,7 @@ def with_each(function, good, **wrong):
     return [of(function, **good | {name: value}) for name, values in wrong.items() for value in values]
 
 
-BAD_COUNTS, BAD_FLAGS = [0, -1, 2.5, True, None, "3", NAN], ["no", 2, None, NAN, np.asarray([0, 1])]
+BAD_COUNTS, BAD_FLAGS = [0, -1, 2.5, True, None, "3", NAN, 10**12, 10**30], ["no", 2, None, NAN, np.asarray([0, 1])]
 BAD_KEYS = [3, None, "key", 1.5, jr.split(KEY, 3)]
 SCALES = [-1.0, NAN, np.inf, 1j, "1", None, [1.0, 2.0]]
 RULES = [

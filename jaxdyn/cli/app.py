@@ -292,7 +292,13 @@ def _run(
     preset: str | None = None,
     animate: Path | None = None,
 ) -> None:
-    with sentences(f"Resume with: jaxdyn resume {shlex.quote(str(out))}"):
+    from ..labs.record import LAB_FILE
+
+    def advice() -> str:
+        begun = (out / LAB_FILE).exists()
+        return f"Resume with: jaxdyn resume {shlex.quote(str(out))}" if begun else "Nothing was written: call the same command again."
+
+    with sentences(advice):
         start_jax(device)
         result = _result(lab, settings, out, width, quiet, preset=preset, animate=animate)
         _print(result.lab, result.table, result.claims, result.paths)

@@ -5,8 +5,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 STOPPED = 130
@@ -16,15 +17,23 @@ PATIENCE = 2.0
 SHOW_CURSOR = "\x1b[?25h"
 
 
+Advice = str | Callable[[], str]
+"""What Ctrl-C says after `Stopped.`, how to resume; a function where that depends on how far the command has come."""
+
+
+@dataclass
 class _State:
     """What is known of an interruption, in the whole process."""
 
-    said = False
-    advice = ""
+    said: bool = False
+    advice: Advice = ""
 
 
-def advise(sentence: str) -> str:
-    """Sets what Ctrl-C says after `Stopped.`, how to resume.
+_state = _State()
+
+
+def advise(sentence: Advice) -> Advice:
+    """Sets what Ctrl-C says after `Stopped.`.
 
     Args:
         sentence: the advice.
@@ -32,16 +41,17 @@ def advise(sentence: str) -> str:
     Returns:
         The one before.
     """
-    before, _State.advice = _State.advice, sentence
-    _State.said = False  # a program that calls several commands hears of each
+    before, _state.advice = _state.advice, sentence
+    _state.said = False  # a program that calls several commands hears of each
     return before
 
 
 def say_stopped() -> None:
     """Says once that the command has stopped, and how to resume."""
-    if not _State.said:
-        _State.said = True
-        sentence = f"Stopped. {_State.advice}".strip()
+    if not _state.said:
+        _state.said = True
+        advice = _state.advice if isinstance(_state.advice, str) else _state.advice()
+        sentence = f"Stopped. {advice}".strip()
         text = f"{SHOW_CURSOR}\n\x1b[31m{sentence}\x1b[0m\n" if sys.stderr.isatty() else f"{sentence}\n"
         try:
             sys.stderr.write(text)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import typer
 
-from .interrupt import STOPPED, advise, say_stopped
+from .interrupt import STOPPED, Advice, advise, say_stopped
 
 
 class Device(StrEnum):
@@ -65,7 +65,7 @@ def say(sentence: str) -> None:
 
 
 @contextmanager
-def sentences(when_stopped: str = "") -> Iterator[None]:
+def sentences(when_stopped: Advice = "") -> Iterator[None]:
     """Turns misuse into sentences and exit code 2, and Ctrl-C into how to resume and exit code 130.
 
     A `ValueError` that was raised outside jaxdyn is a bug and keeps its traceback.

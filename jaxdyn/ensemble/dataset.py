@@ -20,6 +20,10 @@ from ..solve.solution import layout
 from ..store import MISSING, LaneStore, blank
 from .grid import OF_THE_SOLVE, Axis
 
+MOST_RESAMPLINGS = 10**6
+"""Of a bootstrap."""
+RESAMPLED = 10**7
+"""Medians that it holds at once."""
 Part = tuple[LaneStore, list[tuple[int, ...]]]
 """A store, and the places of its cells on the grid."""
 
@@ -187,6 +191,9 @@ def final_params(ds: xr.Dataset, flow: Any, seed: int, **cell: Any) -> PyTree:
         raise ValueError(
             f"name the lane's place on the grid by {', '.join(grid) or 'nothing but the seed'}, not by {', '.join(cell) or 'nothing'}."
         )
+    for name, value in cell.items():
+        if np.ndim(value) != 0:
+            raise ValueError(f"{name}={shown(value)} must be one value of the grid.")
     try:
         flat = np.asarray(ds["params"].sel(seed=seed, **cell))
     except (KeyError, TypeError, ValueError) as error:
@@ -255,11 +262,11 @@ def summarise(ds: xr.Dataset, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), bo
         For each floating variable X: X over `quantile`, and X_stderr. NaN lanes are left out.
 
     Raises:
-        ValueError: a quantile is not in [0, 1], or there are fewer than two resamplings.
+        ValueError: a quantile is not in [0, 1], or there are not between 2 and 1e6 resamplings.
     """
     if not isinstance(ds, xr.Dataset) or "seed" not in ds.sizes:
         raise ValueError(f"summarise takes the Dataset of a sweep, with the dimension seed, not {shown(ds)}.")
-    bootstrap = check_count("bootstrap", bootstrap, 2)
+    bootstrap = check_count("bootstrap", bootstrap, 2, MOST_RESAMPLINGS)
     listed = isinstance(quantiles, list | tuple | np.ndarray)
     if not listed or len(quantiles) == 0 or not all(is_real(q) and 0 <= q <= 1 for q in quantiles):
         raise ValueError(f"quantiles={shown(quantiles)} must be a list of numbers in [0, 1], at least one.")
@@ -273,10 +280,21 @@ def summarise(ds: xr.Dataset, quantiles: tuple[float, ...] = (0.1, 0.5, 0.9), bo
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "All-NaN slice|Degrees of freedom", RuntimeWarning)
             found[str(name)] = (("quantile", *dims), np.nanquantile(values, quantiles, axis=0))
-            medians = np.stack([np.nanmedian(values[draw], axis=0) for draw in draws])
-            found[f"{name}_stderr"] = (dims, np.nanstd(medians, axis=0, ddof=1))
+            found[f"{name}_stderr"] = (dims, _error_of_median(values.reshape(len(values), -1).T, draws).reshape(values.shape[1:]))
     kept = {name: coord for name, coord in ds.coords.items() if "seed" not in coord.dims and "param" not in coord.dims}
     return xr.Dataset(found, coords={"quantile": list(quantiles), **kept}, attrs=dict(ds.attrs))
+
+
+def _error_of_median(values: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The standard error of the median over the last axis, by resampling; NaN is left out."""
+    found, rows = np.empty(len(values)), max(1, RESAMPLED // len(draws))
+    whole = ~np.any(np.isnan(values), axis=1)
+    for which, median in ((whole, np.median), (~whole, np.nanmedian)):  # the second is ten times as slow
+        places = np.flatnonzero(which)
+        for some in (places[k : k + rows] for k in range(0, len(places), rows)):
+            medians = np.stack([median(values[some[:, None], draw[None, :]], axis=1) for draw in draws])
+            found[some] = np.nanstd(medians, axis=0, ddof=1)
+    return found
 
 
 class OutcomeCounts(dict[str, int]):

@@ -1,6 +1,6 @@
 """Which solver a call gets that names none: what is tried, in turn, and when one solver gives a lane up to the next."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import diffrax as dfx
 import equinox as eqx
@@ -28,11 +28,11 @@ FIRST_STEPS = 32
 FIRST_SHARES = (1 / 2, 1 / 4)
 """And only once they are this share of what KernelExponential is expected to cost, where the loss is not and where it is quadratic in the
 outputs. How steps grow shows late, and latest where the curvature falls with the loss; who waits that long loses little."""
-KERNEL_STEPS = 60
-"""Steps that KernelExponential is expected to need, whatever the end time."""
+KERNEL_STEPS = (120.0, 60.0)
+"""Steps that KernelExponential is expected to need, whatever the end time; likewise."""
 KINK_STEPS = 0.5
 """Further steps of KernelExponential for each kink that Tsit5 has located."""
-DENSE = 4.0
+DENSE = 1.5
 """How often the steps so far the kinks may cost, unless as often what KernelExponential costs is left; most kinks of stiff lanes are
 noise of Tsit5, of which KernelExponential has less."""
 MARGIN = 1.5
@@ -73,7 +73,7 @@ class TooStiff(AbstractGiveUp):
     """Tsit5 gives a lane up where it needs more time for what is left than KernelExponential for all of it.
 
     After `FIRST_STEPS` steps, twice as many, and so on, but not before they are a share of what KernelExponential is expected to cost: once
-    `steps_left` is more than what `KERNEL_STEPS` steps of KernelExponential and `KINK_STEPS` for each kink so far cost, in steps of Tsit5,
+    `steps_left` is more than what `steps` of KernelExponential and `KINK_STEPS` for each kink so far cost, in steps of Tsit5,
     see `work.step_ratio`; more than `DENSE` times that while kinks are so dense that they alone would have cost KernelExponential more than
     `DENSE` times the steps so far. But not where kinks are stepped over, whose chatter looks like stiffness and is none. A lane that
     KernelExponential has given back is given up for good, where Tsit5 turns out to need `MARGIN` times as much in all as KernelExponential
@@ -81,10 +81,12 @@ class TooStiff(AbstractGiveUp):
 
     Attributes:
         cost: of a step of KernelExponential, in steps of Tsit5.
+        steps: see `KERNEL_STEPS`.
         share: see `FIRST_SHARES`.
     """
 
     cost: Float[Array, ""] = eqx.field(converter=as_leaf)
+    steps: Float[Array, ""] = eqx.field(converter=as_leaf)
     share: Float[Array, ""] = eqx.field(converter=as_leaf)
 
     def is_marked(self, num_steps: Int[Array, ""]) -> Bool[Array, ""]:
@@ -95,7 +97,7 @@ class TooStiff(AbstractGiveUp):
         """Whether the lane is given up, and the number of steps that Tsit5 still needs; infinity the second time."""
         num_steps, left = moment.num_steps - moment.pace.num_steps, steps_left(moment)
         kinks = KINK_STEPS * moment.num_kinks * self.cost
-        expected = KERNEL_STEPS * self.cost
+        expected = self.steps * self.cost
         slow = (left > (expected + kinks) * jnp.where(kinks > DENSE * num_steps, DENSE, 1.0)) & (kinks >= 0)
         first = jnp.isnan(projected)
         slow &= first | (num_steps + left > MARGIN * projected)
@@ -228,9 +230,11 @@ def attempts(flow: Any, params: Params, t1: Any, how: Tolerances) -> list[Attemp
     if is_traced(flow, params, t1, tuple(how)):
         return [Attempt(how)]
     cost: Any = step_ratio((flow, params))
-    share: Any = FIRST_SHARES[has_constant_curvature((flow, params))]
+    kind = has_constant_curvature((flow, params))
+    steps, share = KERNEL_STEPS[kind], FIRST_SHARES[kind]
+    stiff = TooStiff(cost, cast(Any, steps), cast(Any, share))
     return [
-        Attempt(how, TooStiff(cost, share), (Outcome.too_stiff,)),
+        Attempt(how, stiff, (Outcome.too_stiff,)),
         Attempt(kernel, TooSlow(cost), (Outcome.too_stiff, *FAILED)),
     ]
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int, PyTree
 
+from .._checks import shown
 from .._describe import describe, named_difference
 from .._platform import versions
 from .._repr import is_known, is_missing, span, table_html
@@ -99,6 +100,8 @@ class Solution(eqx.Module):
         Raises:
             ValueError: it cannot be written there, or this is the solution of a computation that is being traced.
         """
+        if not isinstance(path, str | os.PathLike):
+            raise ValueError(f"a solution is saved to the path of a file, not to {shown(path)}.")
         path = Path(path)
         if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(self)):
             raise ValueError("a solution cannot be saved inside jit or vmap: return it, and save it outside.")

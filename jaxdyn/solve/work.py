@@ -23,6 +23,10 @@ TRANSCENDENTAL = 150.0
 """An exponential, logarithm or hyperbolic tangent."""
 EIGENVALUES = 20.0
 """An eigenvalue decomposition of a symmetric matrix with n rows takes so many times n^3."""
+PRODUCT = 2.0
+"""A product of the tangent kernel with a vector, in evaluations of the field."""
+MEMORY = 4.0
+"""An operation on vectors as long as the parameters, which waits for memory."""
 STEP_OF_TSIT5 = 3e5
 """What a step of Tsit5 costs besides its six evaluations of the field: error estimate, controller, records."""
 LOCATION = 190.0
@@ -102,11 +106,11 @@ def _linear_algebra(flow: Any, params: Params, size: int, field: float) -> tuple
     """How many modes the linear part has, and the operations of finding them."""
     if offers_stiffness(flow):
         modes = size if size <= FEW_PARAMS else STIFF_MODES
-        return modes, modes * (2 * field + 8 * modes * size) + EIGENVALUES * modes**3
+        return modes, modes * (PRODUCT * field + 8 * MEMORY * modes * size) + EIGENVALUES * modes**3
     outputs = eqx.filter_eval_shape(lambda flow, y: flow.outputs(y), flow, params).size
     if outputs > MANY_OUTPUTS and size > MANY_OUTPUTS:
         modes = min(KRYLOV_MODES, outputs, size)
-        return modes, modes * (field + 8 * modes * (outputs + size)) + EIGENVALUES * modes**3
+        return modes, modes * (PRODUCT * field + 8 * MEMORY * modes * (outputs + size)) + EIGENVALUES * modes**3
     modes = min(outputs, size)
     jacobian = field * (outputs if getattr(flow, "needs_all_outputs", False) else 1)
     gram = 2 * outputs * size * modes

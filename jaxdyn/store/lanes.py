@@ -24,6 +24,8 @@ NEW = {"format": "not whole yet"}
 """Attributes of a group while its arrays are made: a kill leaves nothing to go on from. Used as a copy: Zarr keeps it."""
 LISTS = ("seed", "cell", "order")
 """What says which lane stands at a place."""
+MOST_BLOCKS = 10**6
+"""That a kill may have added before they belonged to the store; more is damage."""
 MISSING = -1
 """Outcome of a lane that is not done."""
 
@@ -82,7 +84,10 @@ class LaneStore:
                 name), `time` (the record times, or None) and `outcome` (attributes of the outcomes).
 
         Returns:
-            The store. A place that cannot be written is a `ValueError`.
+            The store.
+
+        Raises:
+            ValueError: the place cannot be written, or a group has the name of one of the arrays.
         """
         beside = beside or {}
         axes, times = beside.get("axes", {}), beside.get("time")
@@ -94,7 +99,9 @@ class LaneStore:
             group.attrs.put(dict(NEW))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a file that a kill left behind
-                left = [key for key, _ in group.arrays()]
+                left, taken = ([key for key, _ in some] for some in (group.arrays(), group.groups()))
+            if clash := {*columns, *LISTS, *axes, "time", "done"} & {*taken}:
+                raise ValueError(f"{name} has a group of the name {min(clash)!r}, which this sweep needs: name another place, or a group=.")
             for key in left:
                 del group[key]
             for key, column in columns.items():
@@ -186,6 +193,8 @@ class LaneStore:
         lanes = (*self.columns, *LISTS, *self.attributes["axes"])
         for key, length in {**dict.fromkeys(lanes, places), "done": places // self.block}.items():
             array = self.array(key)
+            if array.shape[0] - length > MOST_BLOCKS * array.chunks[0]:  # Zarr would list them all
+                raise ValueError(f"the array {key} of {self.name} has {array.shape[0]} lanes instead of {length}: name another place.")
             if array.shape[0] != length:
                 array.resize((length, *array.shape[1:]))
 

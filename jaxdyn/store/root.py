@@ -40,8 +40,7 @@ def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, st
     Raises:
         ValueError: the place cannot be written, or is something else already.
     """
-    for part in [] if group is None else str(group).split("/"):
-        check_name("a group", part)
+    _check_group(group)
     name = ("memory" if out is None else str(out)) + (f"/{group}" if group else "")
     if out is None:
         return zarr.open_group(zarr.storage.MemoryStore(), mode="a", path=group or ""), name
@@ -56,6 +55,7 @@ def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, st
         path.mkdir(parents=True, exist_ok=True)
         root = zarr.open_group(str(path), mode="a", use_consolidated=False)
         if group:
+            _check_free(root, path, group)
             root.require_group(group)
         return uncached(root, group or ""), name
     except OSError as error:
@@ -83,10 +83,15 @@ def read_root(path: str | Path, group: str | None) -> tuple[zarr.Group, str]:
         ValueError: there is none, or it is broken.
     """
     path = _as_path(path)
+    _check_group(group)
     name = str(path) + (f"/{group}" if group else "")
-    if path.is_file():
+    try:
+        is_file, is_there = path.is_file(), (path / "zarr.json").exists()
+    except OSError as error:
+        raise ValueError(f"{shown(str(path))} cannot be read ({error.strerror or error}): name the directory of a store.") from error
+    if is_file:
         raise ValueError(f"{path} is a file, not a store: a saved solution is read by jaxdyn.load_solution.")
-    if not (path / "zarr.json").exists():
+    if not is_there:
         raise ValueError(f"there is no store at {path}: name the directory that a sweep was given as out=.")
     try:
         root = zarr.open_group(str(path), mode="r", use_consolidated=False)
@@ -97,6 +102,23 @@ def read_root(path: str | Path, group: str | None) -> tuple[zarr.Group, str]:
         there = ", ".join(map(repr, groups_of(root))) or "none"
         raise ValueError(f"{path} has no group {group!r}: leave group= out, or take one of those that it has ({there}).")
     return found, name
+
+
+def _check_group(group: Any) -> None:
+    """Refuses what cannot be the name of a group, or of one in another."""
+    if group is not None and not isinstance(group, str):
+        raise ValueError(f"group={shown(group)} must be the name of a group, or None.")
+    for part in [] if group is None else group.split("/"):
+        check_name("a group", part)
+
+
+def _check_free(root: zarr.Group, path: Path, group: str) -> None:
+    """Refuses the name of an array that a sweep has written into the store."""
+    parts = group.split("/")
+    for k in range(1, len(parts) + 1):
+        inner = "/".join(parts[:k])
+        if isinstance(root.get(inner), zarr.Array):
+            raise ValueError(f"{path} has an array of the name {inner!r}: take another name as group=.")
 
 
 def uncached(parent: zarr.Group, path: str) -> zarr.Group:
@@ -138,7 +160,11 @@ def forget_consolidated(group: zarr.Group) -> None:
 
 def _gather(folder: Path, path: str, found: dict[str, Any]) -> None:
     for inner in sorted(entry for entry in folder.iterdir() if (entry / "zarr.json").exists()):
-        about = json.loads((inner / "zarr.json").read_text())
+        try:
+            about = json.loads((inner / "zarr.json").read_text())
+        except ValueError:
+            warnings.warn(f"{inner / 'zarr.json'} is damaged: xarray.open_zarr will not show it, jaxdyn.open does.", stacklevel=2)
+            continue
         name = f"{path}{inner.name}"
         found[name] = {key: value for key, value in about.items() if key != "consolidated_metadata"}
         if about.get("node_type") == "group":
@@ -228,4 +254,4 @@ def only_writer(out: str | Path | None) -> Iterator[None]:
 
 
 def _broken(path: Path, error: Exception) -> str:
-    return f"{path} is not a whole Zarr store ({type(error).__name__}): choose another place, or delete it."
+    return f"{path} is not a whole Zarr store ({type(error).__name__}): name another place; a zarr.json in it is damaged."

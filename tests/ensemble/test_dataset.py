@@ -42,6 +42,10 @@ def test_lanes_without_a_value_are_left_out():
     np.testing.assert_allclose(found["x"].values[1, 0, 0], np.median(ds["x"].values[0, 1::2, 0]))
     assert np.isnan(found["x"].values[:, 1, 2]).all() and np.isnan(found["x_stderr"].values[1, 2])
     assert np.isfinite(found["x_stderr"].values[0]).all()
+    draws = np.random.default_rng(0).integers(0, 40, (50, 40))
+    for place in [place for place in np.ndindex(2, 3) if place != (1, 2)]:
+        medians = [np.nanmedian(ds["x"].values[place[0], draw, place[1]]) for draw in draws]
+        np.testing.assert_allclose(found["x_stderr"].values[place], np.nanstd(medians, ddof=1), rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +53,8 @@ def test_lanes_without_a_value_are_left_out():
     [
         ({"quantiles": (1.5,)}, r"quantiles=\(1.5,\) must be a list of numbers in \[0, 1\], at least one"),
         ({"quantiles": ()}, r"quantiles=\(\) must be a list of numbers in \[0, 1\], at least one"),
-        ({"bootstrap": 1}, "bootstrap must be an integer of at least 2; 1 was given"),
+        ({"bootstrap": 1}, "bootstrap must be an integer from 2 to 1000000; 1 was given"),
+        ({"bootstrap": 10**12}, "bootstrap must be an integer from 2 to 1000000"),
     ],
 )
 def test_statistics_that_make_no_sense(wrong, words):
@@ -70,6 +75,8 @@ def test_parameters_come_back_as_the_flow_wants_them():
         jd.final_params(ds, flow, 9, scale=0.5)
     with pytest.raises(ValueError, match="no lane with seed=2"):
         jd.final_params(ds, flow, 2, scale=0.7)
+    with pytest.raises(ValueError, match="one value of the grid"):
+        jd.final_params(ds, flow, 2, scale=[0.5, 2.0])
     with pytest.raises(ValueError, match="cell's static settings"):
         jd.final_params(ds, net_flow(3), 2, scale=0.5)
     assert jd.outcome_counts(ds) == {"t1_reached": 6}

@@ -11,7 +11,7 @@ from formula_flows import LinearFlow
 
 import jaxdyn as jd
 from jaxdyn.solve import choice
-from jaxdyn.solve.choice import FIRST_STEPS, KERNEL_STEPS, TooSlow, TooStiff, passed_on, steps_left
+from jaxdyn.solve.choice import DENSE, FIRST_STEPS, KERNEL_STEPS, TooSlow, TooStiff, passed_on, steps_left
 from jaxdyn.solve.rules import Moment, Pace
 from jaxdyn.solve.work import has_constant_curvature, step_ratio
 
@@ -50,7 +50,7 @@ def test_a_short_lane_is_that_of_tsit5():
 
 def test_it_switches_where_tsit5_would_take_more_steps_than_documented():
     """On either side of the threshold; the number of steps that Tsit5 takes says where that is, though it is foreseen from the first."""
-    found, most = [], KERNEL_STEPS * step_ratio((FLOW, START))
+    found, most = [], KERNEL_STEPS[True] * step_ratio((FLOW, START))
     for t1 in (2.0, 10.0, 50.0, 200.0, 1000.0, 5000.0):
         plain = jd.solve(FLOW, START, t1, solver=dfx.Tsit5(), **HOW)
         steps = int(plain.certificate.num_accepted_steps + plain.certificate.num_rejected_steps)
@@ -163,7 +163,7 @@ def test_no_lane_is_given_up_without_end():
     assert np.isinf(passed_on(int(jd.Outcome.step_too_small), 7.0)) and float(passed_on(int(jd.Outcome.too_stiff), 7.0)) == 7.0
     moment = moment_of(1e3, 0)
     assert float(steps_left(moment)) == pytest.approx(64 * 999, rel=1e-4)
-    for rule in (TooStiff(30.0, 0.0), TooSlow(30.0)):
+    for rule in (TooStiff(30.0, 60.0, 0.0), TooSlow(30.0)):
         for projected, expected in ((jnp.nan, isinstance(rule, TooStiff)), (1e3, True), (1e7, False), (jnp.inf, False)):
             given_up, handed = rule(moment, jnp.asarray(projected))
             assert bool(given_up) == expected, (rule, projected)
@@ -173,16 +173,16 @@ def test_no_lane_is_given_up_without_end():
 @pytest.mark.parametrize(
     ("num_kinks", "most"),
     [
-        (0, KERNEL_STEPS * 30),
-        (10, (KERNEL_STEPS + 5) * 30),
-        (100, 4 * (KERNEL_STEPS + 50) * 30),  # at rtol 1e-4 noise locates more than one in each step
+        (0, 60 * 30),
+        (6, (60 + 3) * 30),
+        (100, DENSE * (60 + 50) * 30),  # at rtol 1e-4 noise locates more than one in each step
         (-1, np.inf),  # stepped over
     ],
 )
 def test_dense_kinks_ask_for_more_steps_that_are_left(num_kinks, most):
     for left in (most * 0.9, most * 1.1):
         moment = moment_of(1 + min(left, 1e9) / 64, num_kinks)
-        assert bool(TooStiff(30.0, 0.0)(moment, jnp.asarray(jnp.nan))[0]) == (left > most)
+        assert bool(TooStiff(30.0, 60.0, 0.0)(moment, jnp.asarray(jnp.nan))[0]) == (left > most)
 
 
 @pytest.mark.parametrize(

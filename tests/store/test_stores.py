@@ -248,6 +248,40 @@ def test_places_that_are_taken(tmp_path):
             run(tmp_path / "new", 1, group=group)
 
 
+def test_groups_and_arrays_do_not_take_each_others_names(copy, whole, tmp_path):
+    """A wrong group is no damage, and nobody is told to delete a good store."""
+    for group, said in ((3, "must be the name"), (b"x", "must be the name"), ("../x", "no name for a group"), ("params/x", "an array")):
+        with pytest.raises(ValueError, match=said) as error:
+            run(copy, 1, group=group)
+        one_sentence(error)
+    for group in (3, b"x", "../x", "params"):
+        with pytest.raises(ValueError, match="group") as error:
+            jd.open(copy, group=group)
+        one_sentence(error)
+    assert_same_bits(run(copy, SEEDS), whole[1])
+    run(tmp_path / "new", 1, group="rate")
+    with pytest.raises(ValueError, match="a group of the name 'rate'") as error:
+        run(tmp_path / "new", 1)
+    one_sentence(error)
+
+
+@pytest.mark.parametrize("key", ["params", "loss_end", "seed", "rate"])
+def test_an_array_of_enormous_length_takes_no_memory(copy, key):
+    file = copy / key / "zarr.json"
+    about = json.loads(file.read_text())
+    about["shape"][0] = 10**11
+    file.write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=f"the array {key}") as error:
+        run(copy, SEEDS)
+    one_sentence(error)
+
+
+def test_metadata_that_only_xarray_needs(copy, whole):
+    (copy / "time" / "zarr.json").write_text("")
+    with pytest.warns(UserWarning, match="xarray.open_zarr will not show it"):
+        assert_same_bits(run(copy, [*range(SEEDS), 99]).sel(seed=range(SEEDS)), whole[1])
+
+
 @pytest.mark.parametrize("broken", ["mkdir", "set"])
 def test_places_that_cannot_be_written(tmp_path, monkeypatch, broken):
     def refuse(self, *args, **kwargs):

@@ -132,7 +132,9 @@ class SymmetricTeacherFlow(AbstractFlow):
         """
         self.number, self.init_scale = as_leaf(number, "the number of teachers"), as_leaf(init_scale, "init_scale")
         check_not_negative("init_scale", self.init_scale)
-        if not isinstance(self.number, Tracer) and not ((self.number >= 2) & (self.number == jnp.round(self.number))).all():
+        if not isinstance(self.number, Tracer) and not (
+            self.number.size and ((self.number >= 2) & (self.number == jnp.round(self.number))).all()
+        ):
             raise ValueError(f"the number of teachers must be an integer of at least 2, not {number}: for one use PolarTeacherFlow.")
 
     @property
