@@ -174,7 +174,7 @@ def test_what_cannot_be_mended_is_one_clear_error(copy, part):
     LOST[part](copy / part)
     for seeds in (SEEDS, 12):
         before = tree(copy)
-        with pytest.raises(ValueError, match="choose another place, or delete it") as error:
+        with pytest.raises(ValueError, match="choose another place, or delete it|name another place") as error:
             run(copy, seeds)
         one_sentence(error)
         assert tree(copy) == before
