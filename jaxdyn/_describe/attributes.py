@@ -36,6 +36,7 @@ BOOKKEEPING = frozenset([
     "__parameters__",
     "_fun",
     "_jit_info",
+    "_ufunc",
 ])
 """Attributes of functions and classes that follow from others, or say where they stand."""
 
@@ -64,8 +65,8 @@ def slots_of(kind: type) -> list[str]:
     Returns:
         The names.
     """
-    found = [base.__dict__.get("__slots__", ()) for base in kind.__mro__]
-    names = [name for slots in found for name in ([slots] if isinstance(slots, str) else slots)]
+    found = [(base.__name__, base.__dict__.get("__slots__", ())) for base in kind.__mro__]
+    names = [_mangled(name, of) for of, slots in found for name in ([slots] if isinstance(slots, str) else slots)]
     return [name for name in names if name not in BOOKKEEPING]
 
 
@@ -99,6 +100,12 @@ def body_of(kind: type) -> dict[str, Any]:
         body = {key: value for key, value in body.items() if isinstance(value, types.FunctionType | property | classmethod | staticmethod)}
         body |= {member.name: member.value for member in kind}
     return body
+
+
+def _mangled(name: str, of: str) -> str:
+    """The attribute that a private name means within a class."""
+    private = name.startswith("__") and not name.endswith("__")
+    return f"_{of.lstrip('_')}{name}" if private and of.strip("_") else name
 
 
 def _is_generated(value: Any) -> bool:

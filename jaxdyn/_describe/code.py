@@ -55,7 +55,7 @@ def _what(code: types.CodeType) -> list[Any]:
         if one.opcode in jumps:
             argument: Any = place(one.argval)
         elif one.opcode in dis.hasconst:
-            argument = _constant(one.argval)
+            argument = _constant(code.co_consts[one.arg or 0])  # `argval` is unknown for the names of keywords
         elif one.opcode in dis.haslocal:
             argument = one.arg
         elif one.arg is None:

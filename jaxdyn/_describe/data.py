@@ -12,12 +12,14 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import gc
 import hashlib
 import importlib
 import importlib.util
 import json
 import logging
 import os
+import re
 import sys
 import types
 from collections import defaultdict, deque
@@ -27,6 +29,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import Exported
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from .attributes import BOOKKEEPING, attributes_of, body_of, is_plain, slots_of
 from .code import AT_RUN_TIME, code_digest, names_of
@@ -41,6 +45,18 @@ RULES = (*PLAIN, tuple, list, dict, types.FunctionType, np.ndarray, jax.Array)
 """What counts of the attributes of a wrapper such as `jax.custom_jvp`; its caches do not."""
 OUTSIDE = [(os, "environ"), (os, "getenv"), (sys, "modules"), (sys, "argv")]
 """Where code finds what nobody gave it."""
+OF_PYTHON = frozenset([
+    "__name__",
+    "__file__",
+    "__doc__",
+    "__package__",
+    "__loader__",
+    "__spec__",
+    "__path__",
+    "__cached__",
+    "__builtins__",
+])
+"""Global names that say where a module stands, not what it does."""
 UNSEEN = "not seen"
 """Key or value that stands where something cannot be looked into."""
 
@@ -101,7 +117,7 @@ class _Walk:
             if isinstance(thing, types.FunctionType):
                 table[name] = self.function(thing)
             elif isinstance(thing, types.ModuleType):
-                table[name] = self.members({key: value for key, value in vars(thing).items() if not key.startswith("__")})
+                table[name] = self.members({key: value for key, value in vars(thing).items() if key not in OF_PYTHON})
             else:
                 table[name] = self.type(thing)
         return table
@@ -156,7 +172,15 @@ class _Walk:
             own = self.own_type(type(thing))
             rules = {key: value for key, value in attributes_of(thing).items() if own or isinstance(value, RULES)}
             return {"wrapped": type(thing).__qualname__, **own, "function": self.data(wrapped), "with": self.members(rules)}
+        if isinstance(thing, ClosedJaxpr | Jaxpr | Exported):
+            return self.printed(thing)
         return self.object(thing)
+
+    def printed(self, thing: Any) -> dict[str, Any]:
+        """A program that jax has traced or exported, by its text, in which addresses differ every time."""
+        text = thing.mlir_module() if isinstance(thing, Exported) else re.sub(" at 0x[0-9a-f]+", "", str(thing))
+        constants = thing.consts if isinstance(thing, ClosedJaxpr) else []
+        return {"program": _hash(text), "constants": [self.data(value) for value in constants]}
 
     def container(self, thing: Any) -> Any:
         """A mapping, a sequence or a set."""
@@ -194,7 +218,10 @@ class _Walk:
             if self.in_code and not isinstance(found, str):  # which says it
                 found = {"dtype": str(thing.dtype), "values": found}
             own = self.own_type(type(thing))
-            self.arrays[known] = {"array": found, **own, **self.attributes(thing)} if own else found
+            masked = isinstance(thing, np.ma.MaskedArray)
+            beside = {"mask": self.data(thing.mask), "fill": self.data(thing.fill_value)} if masked else {}
+            beside |= self.attributes(thing) if own else {}
+            self.arrays[known] = {"array": found, **own, **beside} if own or beside else found
         return self.arrays[known]
 
     def object(self, thing: Any) -> Any:
@@ -236,6 +263,8 @@ class _Walk:
     def compiled(self, thing: Any) -> Any:
         """A function that is not Python: a built-in one, or one of a compiled package."""
         name, package = str(getattr(thing, "__qualname__", None) or thing.__name__), package_of(thing)
+        if isinstance(thing, np.ufunc) and (calls := [one for one in gc.get_referents(thing) if callable(one)]):  # of `numpy.frompyfunc`
+            return {"function": name, "calls": self.data(calls)}
         of = getattr(thing, "__self__", None)
         bound = {"of": self.data(of)} if of is not None and not isinstance(of, types.ModuleType) else {}
         if package is not None:
@@ -282,7 +311,7 @@ class _Walk:
         unseen: set[str] = set()
         for chain in chains:
             if chain[0] in thing.__globals__:
-                if not (chain[0].startswith("__") and chain[0].endswith("__")):  # __name__, __file__: where it stands
+                if chain[0] not in OF_PYTHON:
                     self.follow(reads, thing.__globals__[chain[0]], chain)
                 if any(thing.__globals__[chain[0]] is module and chain[1:2] == (part,) for module, part in OUTSIDE):
                     unseen.add(".".join(chain[:2]))

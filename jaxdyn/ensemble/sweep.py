@@ -44,7 +44,7 @@ from ..solve import (
     record_times,
 )
 from ..solve.solution import layout
-from ..store import FORBIDDEN, FORMAT, Column, LaneStore, find_stores, only_writer, open_root
+from ..store import FORBIDDEN, FORMAT, Column, LaneStore, find_stores, open_root
 from .batch import Problem
 from .cost import order_by_cost
 from .dataset import assemble, grid_of, outcome_flags, warn_of_damage
@@ -233,8 +233,7 @@ def _sweep(
         "observe": {name: describe(function) for name, function in watch.items()},
         "key": describe(jr.key_data(key)),
     }
-    root, name = open_root(out, group)
-    with only_writer(out):
+    with open_root(out, group) as (root, name):
         grid = grid_of(axes, _common_times(problems, groups))
         found = {int(store.attributes.get("number", 0)): store for store in find_stores(root, name)}
         for store in found.values():

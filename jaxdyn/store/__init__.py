@@ -12,6 +12,5 @@ from .names import FORBIDDEN as FORBIDDEN
 from .names import check_case as check_case
 from .names import check_name as check_name
 from .root import groups_of as groups_of
-from .root import only_writer as only_writer
 from .root import open_root as open_root
 from .root import read_root as read_root

@@ -27,40 +27,63 @@ def _as_path(place: Any) -> Path:
     return Path(place)
 
 
-def open_root(out: str | Path | None, group: str | None) -> tuple[zarr.Group, str]:
-    """The Zarr group of a run, made if need be.
+@contextmanager
+def open_root(out: str | Path | None, group: str | None) -> Iterator[tuple[zarr.Group, str]]:
+    """The Zarr group of a run, made if need be, to which no other run writes meanwhile.
 
     Args:
         out: a directory; None keeps the run in memory.
         group: a group within it; None is its root.
 
-    Returns:
+    Yields:
         The group, and how messages call it.
 
     Raises:
-        ValueError: the place cannot be written, or is something else already.
+        ValueError: the place cannot be written, is something else already, or another run writes there.
     """
     _check_group(group)
     name = ("memory" if out is None else str(out)) + (f"/{group}" if group else "")
     if out is None:
-        return zarr.open_group(zarr.storage.MemoryStore(), mode="a", path=group or ""), name
+        yield zarr.open_group(zarr.storage.MemoryStore(), mode="a", path=group or ""), name
+        return
     path = _as_path(out)
-    try:
+    with writing(str(path)):
         if path.exists() and not path.is_dir():
             raise ValueError(f"{path} is a file: name a directory for the store.")
-        # a kill may leave nothing but a file that was about to become zarr.json
-        there = [entry for entry in path.iterdir() if entry.suffix != ".partial"] if path.exists() else []
-        if there and not (path / "zarr.json").exists():
-            raise ValueError(f"{path} is a directory with other things in it: name a new one for the store.")
         path.mkdir(parents=True, exist_ok=True)
-        root = zarr.open_group(str(path), mode="a", use_consolidated=False)
-        if group:
-            _check_free(root, path, group)
-            root.require_group(group)
-        return uncached(root, group or ""), name
-    except OSError as error:
-        fix = "name another place, or correct its permissions"
-        raise ValueError(f"{path} cannot be written ({error.strerror or error}): {fix}.") from error
+        directory = os.open(path, os.O_RDONLY)
+    try:
+        _lock(directory, path)
+        yield _root(path, group), name
+    finally:
+        os.close(directory)
+
+
+def _lock(directory: int, path: Path) -> None:
+    """Keeps other runs from writing to a directory; the system lets go of it when the process dies, however it dies."""
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(f"another run is writing to {path}: wait until it has ended, or name another directory.") from error
+    except OSError:
+        pass  # a file system without locks
+
+
+def _root(path: Path, group: str | None) -> zarr.Group:
+    """The group in a directory that is there."""
+    try:
+        with writing(str(path)):
+            # a kill may leave nothing but a file that was about to become zarr.json
+            there = [entry for entry in path.iterdir() if entry.suffix != ".partial"]
+            if there and not (path / "zarr.json").exists():
+                raise ValueError(f"{path} is a directory with other things in it: name a new one for the store.")
+            root = zarr.open_group(str(path), mode="a", use_consolidated=False)
+            if group:
+                _check_free(root, path, group)
+                root.require_group(group)
+            return uncached(root, group or "")
     except ValueError as error:
         if str(error).startswith(str(path)):
             raise
@@ -222,35 +245,6 @@ def writing(name: str) -> Iterator[None]:
         else:
             fix = "name another place, or correct its permissions"
         raise ValueError(f"{name} cannot be written ({why}): {fix}.") from error
-
-
-@contextmanager
-def only_writer(out: str | Path | None) -> Iterator[None]:
-    """Keeps other runs from writing to the same directory; the system lets go of it when the process dies, however it dies.
-
-    Args:
-        out: a directory that exists; None does nothing.
-
-    Yields:
-        Nothing.
-
-    Raises:
-        ValueError: another run writes there.
-    """
-    if out is None or fcntl is None:
-        yield
-        return
-    directory = os.open(out, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"another run is writing to {out}: wait until it has ended, or name another directory.") from error
-        except OSError:
-            pass  # a file system without locks
-        yield
-    finally:
-        os.close(directory)
 
 
 def _broken(path: Path, error: Exception) -> str:

@@ -75,6 +75,52 @@ REST = {  # (module, what it is now, what it becomes)
         "3.",
     ),
     "what a defaultdict makes": ("C = collections.defaultdict(lambda: @@)\n" + READ.format("C.default_factory()"), "2.", "3."),
+    "the name of a keyword": ("def h(z, **how): return z * (2. if 'gain' in how else 3.)\n" + READ.format("h(p, @@=0.5)"), "gain", "leak"),
+    "the names of keywords in the other order": (
+        "def h(z, **how): return z * list(how.values())[0]\n" + READ.format("h(p, @@)"),
+        "gain=0.5, leak=0.5",
+        "leak=0.5, gain=0.5",
+    ),
+    "a private slot": (
+        "class S:\n  __slots__ = ('__k',)\n  def __init__(self): self.__k = @@\n  def k(self): return self.__k\nC = S()\n"
+        + READ.format("C.k()"),
+        "2.",
+        "3.",
+    ),
+    "a private slot of a base class": (
+        "class _B:\n  __slots__ = '__k'\n  def __init__(self): self.__k = @@\nclass S(_B): __slots__ = ()\nC = S()\n"
+        + READ.format("C._B__k"),
+        "2.",
+        "3.",
+    ),
+    "a function of numpy.frompyfunc": ("C = np.frompyfunc(lambda z: z * @@, 1, 1)\n" + READ.format("float(C(2.))"), "2.", "3."),
+    "a function of numpy.vectorize": ("C = np.vectorize(lambda z: z * @@, otypes=[float])\n" + READ.format("C(2.)"), "2.", "3."),
+    "the mask of an array": ("C = np.ma.array([1., 2.], mask=[@@])\n" + READ.format("C.sum()"), "True, False", "False, True"),
+    "what is filled in": ("C = np.ma.array([1., 2.], mask=[1, 0], fill_value=@@)\n" + READ.format("C.filled().sum()"), "2.", "3."),
+    "a name with four underscores": ("__version__ = @@\n" + READ.format("__version__"), "2.", "3."),
+    "a traced program": (
+        "from jax.extend.core import jaxpr_as_fun\nC = jax.make_jaxpr(lambda z: jax.nn.relu(z * @@))(1.)\n"
+        + READ.format("jaxpr_as_fun(C)(p)[0]"),
+        "2.",
+        "3.",
+    ),
+    "a constant of a traced program": (
+        "from jax.extend.core import jaxpr_as_fun\nK = np.full(9, @@)\nC = jax.make_jaxpr(lambda z: jnp.sum(z * K))(1.)\n"
+        + READ.format("jaxpr_as_fun(C)(p)[0]"),
+        "2.",
+        "3.",
+    ),
+    "an exported program": (
+        "import jax.export\nC = jax.export.export(jax.jit(lambda z: z * @@))(jax.ShapeDtypeStruct((), float))\n" + READ.format("C.call(p)"),
+        "2.",
+        "3.",
+    ),
+    "a constant of an exported program": (
+        "import jax.export\nK = np.full(99, @@)\n"
+        "C = jax.export.export(jax.jit(lambda z: jnp.sum(z * K)))(jax.ShapeDtypeStruct((), float))\n" + READ.format("C.call(p)"),
+        "2.",
+        "3.",
+    ),
     "a generator": ("def g():\n  while True: yield @@\nC = g()\n" + READ.format("next(C)"), "2.", "3."),
 }
 CASES = REST | {

@@ -17,6 +17,7 @@ from store_runs import RATES, Stiff, assert_same_bits, first, never, run
 from zarr.storage import LocalStore
 
 import jaxdyn as jd
+from jaxdyn.store import open_root
 
 SEEDS = 6  # with three rates 18 lanes: three blocks of 8, the last padded
 
@@ -305,7 +306,7 @@ def test_two_runs_never_write_to_one_store(copy):
     """The second is refused at once, whatever process it is in; a process that dies gives the store free."""
     before = tree(copy)
     holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys; from jaxdyn.store import only_writer\nwith only_writer(sys.argv[1]): print(); input()", copy],
+        [sys.executable, "-c", "import sys; from jaxdyn.store import open_root\nwith open_root(sys.argv[1], None): print(); input()", copy],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -317,3 +318,26 @@ def test_two_runs_never_write_to_one_store(copy):
     holder.kill()
     holder.wait()
     assert_same_bits(run(copy, SEEDS), run(None, SEEDS))
+
+
+def test_of_runs_that_begin_a_store_at_once_one_has_it(tmp_path):
+    """None meets a store that another is in the middle of making."""
+
+    def begin(path, barrier, said):
+        barrier.wait()
+        try:
+            with open_root(path, "a/b") as (root, _):
+                said.append(root.path)
+                barrier.wait()
+        except ValueError as error:
+            said.append(str(error))
+            barrier.wait()
+
+    for k in range(20):
+        said, barrier = [], threading.Barrier(4)
+        runs = [threading.Thread(target=begin, args=(tmp_path / str(k), barrier, said)) for _ in range(4)]
+        for one in runs:
+            one.start()
+        for one in runs:
+            one.join()
+        assert sorted(said)[:1] == ["a/b"] and sum("another run is writing" in text for text in said) == 3, said
