@@ -91,6 +91,8 @@ class Lane:
         if self.descends != offers_steps(flow):
             mend = "needs begin, update and rate: name another solver" if self.descends else "steps by itself: name no solver, use its flow"
             raise ValueError(f"{type(settings.solver).__name__} does not fit {type(flow).__name__}, which {mend}.")
+        # what is called several times is traced once
+        self._field, self._point = jax.jit(self._field_at), jax.jit(self._point_at)
         self.term: Any = self._term(kernel)
         tableau = _tableau(settings.solver)
         self.has_last_stage = tableau is not None and tableau.fsal
@@ -100,7 +102,7 @@ class Lane:
         self.kinks: Any = None if kinks is None else kinks(flow, self.unravel, flat, polynomial=not kernel, reversible=reversible)
         self.start_evaluations, self.step_evaluations = _counts_evaluations(settings.solver)
 
-    def _field(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:
+    def _field_at(self, t: Array, y: Array, args: tuple[Array, PyTree]) -> Array:
         """The field at local time t; args are the time where that begins and what holds gates and slides."""
         begin, hold = args
         time = (begin + t).astype(self.time_dtype)
@@ -662,7 +664,7 @@ class Lane:
             y = self.kinks.shifted(y, since, stretch.shift)
         return jnp.where(t >= stretch.t_after, stretch.y, y)
 
-    def _point(self, h: Array, dense: PyTree, since: Array) -> Array:
+    def _point_at(self, h: Array, dense: PyTree, since: Array) -> Array:
         """The solver's dense output at a fraction of a step of length h."""
         curve, parts = self.settings.solver.interpolation_cls, dense.get("k")
         if not isinstance(parts, tuple):

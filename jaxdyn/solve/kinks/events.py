@@ -82,6 +82,10 @@ class Part(NamedTuple):
     negligible: Bool[Array, " neuron"]
 
 
+SHARED = ("inputs", "h", "weight0", "weight1", "group")
+"""What all neurons of a `Part` have in common."""
+
+
 class Event(NamedTuple):
     """What comes first in each neuron.
 
@@ -124,8 +128,7 @@ def first_events(part: Part, fills: bool, dead: bool) -> tuple[Event, Array]:
         The events and the fraction.
     """
     samples, when, further = _candidates(part)
-    # together, as each would be a program of its own to compile
-    crossings = jax.vmap(lambda sample, when: _crossing(part, sample, when, fills, dead))(samples, when)
+    crossings = _crossings(_with_candidates(part), samples, when, fills, dead)
     found = [jax.tree.map(itemgetter(k), crossings) for k in range(CANDIDATES)]
     ones = jnp.ones_like(part.c0)
     found += [(exit_, ones) for exit_ in _exits(part)]
@@ -239,10 +242,15 @@ def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Arra
     ])
 
 
-def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -> tuple[Event, Array]:
-    """The event of one candidate of each neuron, and until when its pre-activation stays on the other side."""
-    row = part.inputs[sample].T
-    gate = jnp.sum(jnp.where(jnp.arange(part.gates.shape[0])[:, None] == sample[None, :], part.gates, 0.0), axis=0)
+def _with_candidates(part: Part) -> Part:
+    """The neurons with an axis for candidates before that of neurons."""
+    return Part(*(value if value is None or name in SHARED else value[..., None, :] for name, value in part._asdict().items()))
+
+
+def _crossings(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -> tuple[Event, Array]:
+    """The events of each neuron's candidates, in rows, and until when their pre-activations stay on the other side."""
+    row = jnp.moveaxis(part.inputs[sample], -1, 0)
+    gate = jnp.sum(jnp.where(jnp.arange(part.gates.shape[0])[:, None, None] == sample[None], part.gates, 0.0), axis=0)
     sign = jnp.where(gate > 0.5, 1.0, -1.0).astype(row.dtype)
     z0, z1, d0, d1, middle = (sign * dot(row, w) for w in (part.w0, part.w1, part.d0, part.d1, part.middle))
     s, slope, until, beyond = apart(roots, z0, d0, z1, d1, middle, part.least, when)
@@ -259,7 +267,7 @@ def _crossing(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -
     full, no = jnp.all(part.slides >= 0, axis=0), jnp.zeros_like(real)
     dies = real & full if fills else no
     # a neuron that is off elsewhere has no rate of its own (but for rounding): it rests on the surface instead of sliding there
-    mine = part.group[:, None] == sample[None, :]
+    mine = part.group[:, None, None] == sample[None]
     idle = dead & (jnp.sum(jnp.where(mine, 0.0, part.gates), axis=0) == 0) & jnp.all(part.slides < 0, axis=0)
     rests = real & idle & ~full
     enters = real & (off > 0) & (on < 0) & ~full & ~rests

@@ -78,6 +78,8 @@ class NeuronKinks:
         self.flow, self.unravel, self.polynomial, self.reversible = flow, unravel, polynomial, reversible
         self.carried, self.rebased = (getattr(flow, name, None) for name in ("carried", "rebased"))
         self.bend = flow.slopes[1] - flow.slopes[0]
+        # what is called several times is traced once
+        self._weights, self._frame, self._descent = map(jax.jit, (self._weights_of, self._frame_of, self._descent_at))
         self.inputs = jnp.asarray(flow.neurons(unravel(flat)).inputs, flat.dtype)
         self.mobility = ravel_pytree(flow.mobility(unravel(flat)))[0].astype(flat.dtype)
         self.metric = self._weights(self.mobility)[0]
@@ -90,7 +92,7 @@ class NeuronKinks:
 
     # a flat vector and its parts
 
-    def _weights(self, y: Array) -> tuple[Array, Array]:
+    def _weights_of(self, y: Array) -> tuple[Array, Array]:
         found = self.flow.neurons(self.unravel(y))
         return found.inner, found.outer
 
@@ -102,9 +104,12 @@ class NeuronKinks:
         shared = group[None, :] == jnp.arange(group.shape[0], dtype=group.dtype)[:, None]
         return self.bend * jnp.sum(jnp.where(shared, (jnp.abs(ratio) * residual)[None, :], 0.0), axis=1)
 
-    def _frame(self, slides: Array) -> Frame:
+    def _frame_of(self, slides: Array) -> Frame:
         rows = jnp.moveaxis(self.inputs[jnp.maximum(slides, 0)], -1, 1)
         return frame(jnp.where((slides >= 0)[:, None, :], rows, 0.0), self.metric)
+
+    def _descent_at(self, y: Array, gates: Array) -> tuple[Any, Array]:
+        return self.flow.descent(self.unravel(y), gates)
 
     def _held(self, params: Any, on: Frame) -> Array:
         """A velocity, or parameters, without what leads sliding neurons off their surfaces; flat."""
@@ -137,7 +142,7 @@ class NeuronKinks:
         gates = jnp.where(jnp.all(inner == 0, axis=0)[None, :], 0.0, gates).astype(y.dtype)
         slides = jnp.full((self.slots, inner.shape[1]), -1, group.dtype)
         none = jnp.zeros(slides.shape, y.dtype)
-        weight = self._weight(self.flow.descent(self.unravel(y), gates)[1], group, ratio)
+        weight = self._weight(self._descent(y, gates)[1], group, ratio)
         return KinkState(gates, slides, none, none, weight, group, ratio, jnp.zeros_like(slides[0]), jnp.zeros((), y.dtype))
 
     def ambiguous_start(self, y: Float[Array, " param"], state: KinkState, velocity: Float[Array, " param"]) -> Int[Array, ""]:
@@ -176,7 +181,7 @@ class NeuronKinks:
         below = jnp.where((state.ratio > 0)[:, None], 0.0, 1.0).astype(y.dtype)
         mine = jnp.any((found[:, None, :] == state.group[None, :, None]) & (found >= 0)[:, None, :], axis=0)
         state = replace(state, slides=found, gates=jnp.where(mine, below, state.gates))
-        velocity, residual = self.flow.descent(self.unravel(y), state.gates)
+        velocity, residual = self._descent(y, state.gates)
         return self._with_multipliers(state, y, velocity, residual, self._frame(found))
 
     def hold(self, state: KinkState) -> PyTree:
@@ -219,7 +224,7 @@ class NeuronKinks:
         """
         on = self._frame(state.slides)
         step = step._replace(y1=self._held(self.unravel(step.y1), on))
-        velocity, residual = self.flow.descent(self.unravel(step.y1), state.gates)
+        velocity, residual = self._descent(step.y1, state.gates)
         after = self._with_multipliers(state, step.y1, velocity, residual, on)
         least = self._rounding(step)
         hits = apart(self._violated, state, step._replace(dense=None), least)
@@ -386,7 +391,7 @@ class NeuronKinks:
             s = jnp.clip(jnp.min(jnp.minimum(*exit_times(slides, *curves))), NEAR, 1 - NEAR)
             assert step.dense is not None
             y = step.dense(s)
-            velocity, residual = self.flow.descent(self.unravel(y), state.gates)
+            velocity, residual = self._descent(y, state.gates)
             found = self._with_multipliers(state, y, velocity, residual, on)
             seen = (found.multiplier, found.jump)
             one, other = ((v - a - s * (b - a)) / (s * (1 - s)) for v, (a, b) in zip(seen, ends, strict=True))
@@ -396,7 +401,7 @@ class NeuronKinks:
 
         def looks(true: Array) -> tuple[Array, Array]:
             bows = jax.tree.map(lambda bow: jnp.where(true, bow, jnp.nan), nothing)
-            return reduce(lambda bows, _: look(bows), range(LOOKS), bows)
+            return jax.lax.fori_loop(0, LOOKS, lambda _, bows: look(bows), bows)
 
         bows = where_it_happens(exits, looks, nothing, self.reversible)
         return jnp.where(exits, LOOKS, 0), *bows
@@ -412,11 +417,12 @@ class NeuronKinks:
         def height(s: Array) -> Array:
             return row @ self._weights(step.dense(s))[0][:, neuron]  # pyright: ignore[reportOptionalCall]
 
-        s = jax.lax.stop_gradient(jnp.clip(event.s[k], 0.0, 1.0))
-        for _ in range(NEWTON):
+        def closer(_: Array, s: Array) -> Array:
             value, slope = jax.jvp(height, (s,), (jnp.ones_like(s),))
             slope = jax.lax.stop_gradient(slope)
-            s = jnp.clip(jax.lax.stop_gradient(s) - value / jnp.where(slope != 0, slope, 1.0), 0.0, 1.0)
+            return jnp.clip(jax.lax.stop_gradient(s) - value / jnp.where(slope != 0, slope, 1.0), 0.0, 1.0)
+
+        s = jax.lax.fori_loop(0, NEWTON, closer, jax.lax.stop_gradient(jnp.clip(event.s[k], 0.0, 1.0)))
         value = height(s)
         found = ~crosses | (jnp.abs(value) <= beyond_rounding(least[k]))
         mine = jnp.arange(event.s.size) == k
@@ -491,7 +497,7 @@ class NeuronKinks:
         if self.rebased is not None:
             based = ravel_pytree(self.rebased(self.unravel(end), self.unravel(y), state.gates))[0]
             end, more = based, more + based - end
-        raw, residual = self.flow.descent(self.unravel(end), new.gates)
+        raw, residual = self._descent(end, new.gates)
         count = lambda kinds: jnp.sum(kinds).astype(jnp.result_type(int))  # noqa: E731
         passage = Passage(
             y=end,

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -78,11 +79,17 @@ def first_fall(plain: Quartic, curve: Quartic, low: Float[Array, "..."], high: F
     falls = at_low > at_high
     s = low + (high - low) * jnp.clip(at_low / jnp.where(falls, at_low - at_high, 1.0), 0.0, 1.0)
     for _ in range(ITERATIONS):
-        value, slope = plain(s), plain.slope(s)
-        low, high = jnp.where(value >= 0, s, low), jnp.where(value >= 0, high, s)
-        step = s - value / jnp.where(slope != 0, slope, 1.0)
-        # where the quartic rises Newton's method leads to another root, at a start on the surface to that itself
-        s = jnp.where((slope < 0) & (step >= low) & (step <= high), step, (low + high) / 2)
+        low, high, s = _closer(plain, low, high, s)
     # a further step that carries the derivatives and nothing else
     slope = plain.slope(s)
     return s - jnp.where(slope < 0, (curve(s) - plain(s)) / jnp.where(slope < 0, slope, 1.0), 0.0)
+
+
+@jax.jit
+def _closer(curve: Quartic, low: Array, high: Array, s: Array) -> tuple[Array, Array, Array]:
+    """A bracket and a root in it, after one iteration."""
+    value, slope = curve(s), curve.slope(s)
+    low, high = jnp.where(value >= 0, s, low), jnp.where(value >= 0, high, s)
+    step = s - value / jnp.where(slope != 0, slope, 1.0)
+    # where the quartic rises Newton's method leads to another root, at a start on the surface to that itself
+    return low, high, jnp.where((slope < 0) & (step >= low) & (step <= high), step, (low + high) / 2)

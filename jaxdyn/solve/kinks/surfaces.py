@@ -51,12 +51,13 @@ def preactivations(inputs: Float[Array, "sample input"], weights: Float[Array, "
     """The matrix product; for few inputs a sum, which costs half of it on a CPU."""
     if inputs.shape[1] > 3:
         return inputs @ weights
-    return reduce(jnp.add, [inputs[:, k, None] * weights[None, k, :] for k in range(inputs.shape[1])])
+    columns, rows = (jnp.split(part, inputs.shape[1], axis) for part, axis in ((inputs, 1), (weights, 0)))
+    return reduce(jnp.add, [column * row for column, row in zip(columns, rows, strict=True)])
 
 
 def dot(a: Float[Array, "input neuron"], b: Float[Array, "input neuron"]) -> Float[Array, " neuron"]:
     """The scalar product of each neuron's vectors; a sum of few terms, written out."""
-    return reduce(jnp.add, [a[k] * b[k] for k in range(a.shape[0])]) if a.shape[0] <= 4 else jnp.sum(a * b, axis=0)
+    return reduce(jnp.add, a * b) if a.shape[0] <= 4 else jnp.sum(a * b, axis=0)
 
 
 def frame(rows: Float[Array, "slot input neuron"], metric: Float[Array, "input neuron"]) -> Frame:
@@ -93,7 +94,7 @@ def off_surfaces(
 ) -> Float[Array, "input neuron"]:
     """A normal without its part along those of the surfaces that the neuron slides on."""
     for q in normal:
-        row = row - dot(q, metric * row)[None, :] * q
+        row = row - dot(q, metric * row)[None] * q
     return row
 
 
