@@ -244,7 +244,8 @@ def roots(z0: Array, d0: Array, z1: Array, d1: Array, middle: Array, least: Arra
 
 def _with_candidates(part: Part) -> Part:
     """The neurons with an axis for candidates before that of neurons."""
-    return Part(*(value if value is None or name in SHARED else value[..., None, :] for name, value in part._asdict().items()))
+    own = {name: value for name, value in part._asdict().items() if value is not None and name not in SHARED}
+    return part._replace(**{name: value[..., None, :] for name, value in own.items()})
 
 
 def _crossings(part: Part, sample: Array, when: Array, fills: bool, dead: bool) -> tuple[Event, Array]:
