@@ -165,10 +165,7 @@ class SwitchKinks:
             return jnp.where(slides, fraction, 0.0), jnp.where(slides, multiplier, 0.0), jnp.where(slides, jump, 0.0)
 
         def found() -> tuple[Array, Array, Array]:
-            carry = (state.fraction, state.multiplier, state.jump)
-            for _ in range(ITERATIONS):
-                carry = better(carry)
-            return carry
+            return jax.lax.fori_loop(0, ITERATIONS, lambda _, carry: better(carry), (state.fraction, state.multiplier, state.jump))
 
         otherwise = (state.fraction, state.multiplier, state.jump)
         fraction, multiplier, jump = self._where_any(state.slides, found, otherwise)
@@ -278,13 +275,15 @@ class SwitchKinks:
         """The step up to its kink, and how it goes on from there."""
         assert step.dense is not None
         gates, crosses, slots = state.gates, slot < 0, jnp.arange(self.slots)
+
         # the moment by Newton's method on the dense output, which in its last step carries the derivatives too
-        tau, misses = s, jnp.zeros_like(s)
-        for _ in range(NEWTON):
-            s = jax.lax.stop_gradient(tau)
+        def closer(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            s = jax.lax.stop_gradient(carry[0])
             misses, rate = jax.jvp(lambda s: self._switches(step.dense(s), gates)[k], (s,), (jnp.ones_like(s),))  # pyright: ignore
             change = misses / jnp.where(rate != 0, rate, 1.0)
-            tau = jnp.where(crosses & (rate != 0) & (s > 0) & (jnp.abs(change) < s), jnp.minimum(s - change, 1.0), s)
+            return jnp.where(crosses & (rate != 0) & (s > 0) & (jnp.abs(change) < s), jnp.minimum(s - change, 1.0), s), s, misses
+
+        tau, s, misses = jax.lax.fori_loop(0, NEWTON, closer, (s, s, jnp.zeros_like(s)))
         # where the dense output has no such kink, the gate must not change: the step is tried again, shorter
         found = ~crosses | (s <= 0) | (jnp.abs(misses) <= beyond_rounding(least))
 
