@@ -5,6 +5,7 @@ gates that the theorem finds (v positive on its class and negative on the other,
 $V = \sqrt{m/2}\, v$ and $U = \sqrt{m/2}\, u$, and the max-margin problem is that of a linear classifier.
 """
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -71,6 +72,13 @@ def samples_of(s: Settings, slope: float) -> dict[str, data.Samples]:
     Returns:
         `orthonormal`, and `d=400000` and so on: directions drawn at random.
     """
+    return dict(_drawn(s, slope, jnp.result_type(float)))
+
+
+@lru_cache(maxsize=16)
+def _drawn(s: Settings, slope: float, dtype: jnp.dtype) -> dict[str, data.Samples]:
+    """`samples_of`, drawn once: there are up to 400 000 dimensions."""
+    del dtype  # that they are drawn in
     keys = jr.split(jr.key(DATA_KEY), len(s.dims) + 2)
     dims = (*s.dims, s.hard) if slope == s.slopes[-1] else s.dims if slope == 0 else s.dims[:1]
     found = {"orthonormal": data.orthonormal(s.samples, s.samples, key=keys[0])}
