@@ -194,6 +194,7 @@ def test_doctor_of_a_sound_machine():
         assert words in result.stdout
 
 
+@pytest.mark.ci_slow
 def test_doctor_of_a_machine_that_miscompiles(monkeypatch):
     monkeypatch.setattr(_platform, "miscompiles", lambda: 3616)
     result = invoke("doctor")

@@ -96,7 +96,10 @@ def stopped(words: list[str], seconds: float, presses: int = 1, until: str = "")
     return process.returncode, said
 
 
-@pytest.mark.parametrize(("seconds", "presses"), [(0.3, 1), (0.6, 1), (1.2, 1), (2.5, 1), (5.0, 1), (5.0, 3), (8.0, 1)])
+LATE = [pytest.param(*case, marks=pytest.mark.ci_slow) for case in [(2.5, 1), (5.0, 1), (5.0, 3), (8.0, 1)]]
+
+
+@pytest.mark.parametrize(("seconds", "presses"), [(0.3, 1), (0.6, 1), (1.2, 1), *LATE])
 def test_ctrl_c_is_one_sentence(tmp_path, seconds, presses):
     out = tmp_path / "half"
     code, said = stopped(["run", "kernel-vs-adaptive", "--tiny", "--quiet", "--device", "cpu", "--out", str(out)], seconds, presses)

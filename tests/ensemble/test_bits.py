@@ -11,7 +11,7 @@ from ensemble_flows import HOW, ONE, fates, net_flow
 import jaxdyn as jd
 from jaxdyn.ensemble import run as host
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = [pytest.mark.ci_slow, pytest.mark.usefixtures("optimised")]
 
 SWEEP = sys.modules["jaxdyn.ensemble.sweep"]
 
@@ -66,7 +66,6 @@ def test_a_lane_alone_is_a_lane_among_others(reference):
         assert_same_bits(reference.sel(seed=[seed]), network([seed]))
 
 
-@pytest.mark.ci_slow
 def test_how_often_the_host_looks_in_does_not_enter(reference, monkeypatch):
     """Calls of a few iterations, and hardly more rows than slots, which are used over and over again."""
     monkeypatch.setattr(host, "SECONDS_A_CALL", 0.0)
@@ -76,7 +75,6 @@ def test_how_often_the_host_looks_in_does_not_enter(reference, monkeypatch):
         assert_same_bits(reference.sel(seed=range(seeds)), network(seeds))
 
 
-@pytest.mark.ci_slow
 def test_two_devices_give_the_bits_of_one(reference, monkeypatch):
     """However few lanes there are, and however often they are dealt anew."""
     assert len(jax.devices()) == 2

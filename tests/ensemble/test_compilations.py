@@ -2,9 +2,12 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from ensemble_flows import ONE, Decay
 
 import jaxdyn as jd
+
+pytestmark = pytest.mark.ci_slow
 
 TRACES = []
 

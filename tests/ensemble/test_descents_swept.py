@@ -13,6 +13,8 @@ import jaxdyn as jd
 from jaxdyn.flows import GradientFlow, StochasticDescent
 from jaxdyn.store import LaneStore
 
+pytestmark = pytest.mark.ci_slow
+
 FLOW = GradientFlow(Net(4), jd.losses.mean_square, jd.data.sinusoid(n=6))
 DESCENT = StochasticDescent(FLOW, 0.1, batch=2, optimiser=optax.adam)
 RATES = [0.05, 0.1, 0.13]
@@ -34,7 +36,6 @@ def assert_same_bits(one, two):
         np.testing.assert_array_equal(one[name].values, two[name].values, err_msg=str(name))
 
 
-@pytest.mark.ci_slow
 def test_every_lane_is_its_solve(unbroken):
     """Twelve seeds and three rates in four slots: they are refilled, and started with the most steps first."""
     for seed, k in [(0, 0), (5, 1), (11, 2), (7, 0)]:
@@ -81,7 +82,6 @@ def test_a_store_refuses_another_optimiser(tmp_path):
         jd.sweep(dataclasses.replace(DESCENT, optimiser=optax.sgd), 2, out=tmp_path / "run.zarr", **HOW)
 
 
-@pytest.mark.ci_slow
 def test_batches_on_the_grid_are_compiled_each():
     ds = jd.sweep(DESCENT, 2, {"batch": [1, 3], "flow.model.scale": [0.5, 1.0]}, **HOW)
     assert ds["params"].dims == ("batch", "scale", "seed", "param") and ds["batch"].values.tolist() == [1, 3]

@@ -202,6 +202,7 @@ def test_groups_are_put_in_order_one_by_one(monkeypatch, notebook):
     np.testing.assert_allclose(ds["loss_end"].sel(size=2) / ds["loss_start"].sel(size=2), np.exp(-2.0), rtol=1e-4)
 
 
+@pytest.mark.ci_slow
 @pytest.mark.parametrize("place", ["columns", "_new_store", "order_by_cost", "_advance", "assemble"])
 def test_ctrl_c_is_one_sentence_and_leaves_a_store_that_resumes(place, tmp_path, monkeypatch):
     calls = []

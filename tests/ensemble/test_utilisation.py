@@ -10,6 +10,8 @@ from ensemble_flows import ONE, decay
 
 import jaxdyn as jd
 
+pytestmark = pytest.mark.ci_slow
+
 SWEEP = sys.modules["jaxdyn.ensemble.sweep"]
 RATES = [float(rate) for rate in np.logspace(0, 3, 8)]
 
@@ -23,7 +25,6 @@ def utilisation(seeds, **how):
     return steps.sum() / ds.attrs["lane_steps_computed"]
 
 
-@pytest.mark.ci_slow
 def test_nine_tenths_of_the_steps_are_of_use():
     """With 32 slots a refill waits until two of them are idle."""
     assert utilisation(256, width=32) >= 0.95

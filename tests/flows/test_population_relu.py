@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import jaxdyn as jd
 from jaxdyn.flows import PopulationFlow
 
+pytestmark = pytest.mark.ci_slow
+
 DIGITS = 240
 """Second differences with steps of 1e-30 of the vectors' length leave enough of them."""
 
@@ -139,7 +141,6 @@ def test_any_angle_and_length(seed, closeness, sign, length):
     assert max(found.values()) < 1e-13, found
 
 
-@pytest.mark.ci_slow
 def test_a_neuron_at_zero_rests():
     """relu'(0) = 0, as in the model: no velocity, no derivative by its weights, and the others do not feel it."""
     model = jd.models.TwoLayer(2, 3, False, "relu", "one")

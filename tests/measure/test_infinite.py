@@ -11,6 +11,8 @@ from scipy.special import erf
 import jaxdyn as jd
 from jaxdyn.measure.infinite import _erf_moments, _relu_moments, infinite_kernels
 
+pytestmark = pytest.mark.ci_slow
+
 X = np.random.default_rng(0).normal(size=(4, 3))
 VARIANCES = [(1.0, 1.0, 0.3), (0.5, 2.0, -0.9), (3.0, 0.2, 0.0), (1.0, 1.0, -0.99)]
 KINDS = {

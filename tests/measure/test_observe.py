@@ -12,6 +12,8 @@ import pytest
 import jaxdyn as jd
 from jaxdyn import measure
 
+pytestmark = pytest.mark.ci_slow
+
 DATA = jd.data.sinusoid(5)
 TEST = jd.data.sinusoid(9)
 FLOW = jd.flows.GradientFlow(jd.models.TwoLayer(12), jd.losses.square, DATA)
@@ -59,7 +61,6 @@ def evaluate(params, start=START):
     return values | {name: observable(FLOW, jnp.zeros(()), params, start) for name, observable in WITH_START.items()}
 
 
-@pytest.mark.ci_slow
 def test_jit_and_vmap_give_what_was_recorded_and_nan_stays_in_its_lane(solution):
     lanes = jax.tree.map(lambda leaf: jnp.concatenate([leaf, jnp.full_like(leaf[:1], jnp.nan)]), solution.states)
     for name, values in jax.jit(jax.vmap(evaluate))(lanes).items():

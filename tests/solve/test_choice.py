@@ -15,7 +15,7 @@ from jaxdyn.solve.choice import DENSE, FIRST_STEPS, KERNEL_STEPS, TooSlow, TooSt
 from jaxdyn.solve.rules import Moment, Pace
 from jaxdyn.solve.work import has_constant_curvature, step_ratio
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = [pytest.mark.ci_slow, pytest.mark.usefixtures("optimised")]
 
 FLOW = jd.flows.GradientFlow(jd.models.TwoLayer(16, activation="tanh", init_scale=2.0), jd.losses.square, jd.data.sinusoid(5))
 START = FLOW.init(jr.key(0))
@@ -63,7 +63,6 @@ def test_it_switches_where_tsit5_would_take_more_steps_than_documented():
     assert {*found} == {"Tsit5", "KernelExponential"}
 
 
-@pytest.mark.ci_slow
 def test_all_steps_and_a_later_start():
     for how in ({"record": "steps"}, {"t0": 3.0, "record": [3.0, 10.0, LONG]}):
         assert_same(jd.solve(FLOW, START, LONG, **how), jd.solve(FLOW, START, LONG, solver=jd.KernelExponential(), **how))
@@ -74,7 +73,6 @@ def test_a_rule_that_is_met_first_ends_the_lane():
     assert sol.fate is jd.Outcome.stopped and sol.method.startswith("Tsit5,")
 
 
-@pytest.mark.ci_slow
 def test_going_on_keeps_the_solver(stiff, tmp_path):
     stiff.save(tmp_path / "lane.npz")
     read = jd.load_solution(tmp_path / "lane.npz", FLOW, observe={"loss": jd.measure.loss})
@@ -87,13 +85,11 @@ def test_going_on_keeps_the_solver(stiff, tmp_path):
         jd.solve(FLOW, stiff, 2 * LONG, solver=dfx.Tsit5(), **HOW)
 
 
-@pytest.mark.ci_slow
 def test_limits_are_the_kernel_solvers():
     assert jd.solve(FLOW, START, jnp.inf).method.startswith("KernelExponential,")
     assert jax.eval_shape(lambda y: jd.solve(FLOW, y, jnp.inf), START).method.startswith("KernelExponential,")
 
 
-@pytest.mark.ci_slow
 def test_what_is_transformed_is_not_asked():
     """Nothing is known yet of lanes that are traced."""
     assert jax.eval_shape(lambda y: jd.solve(FLOW, y, LONG), START).method.startswith("Tsit5,")
@@ -134,7 +130,6 @@ def asked_at_once(monkeypatch):
     monkeypatch.setattr(choice, "FIRST_SHARES", (0.0, 0.0))
 
 
-@pytest.mark.ci_slow
 def test_a_lane_that_leaves_a_saddle_is_given_up_twice(asked_at_once):
     chosen = jd.solve(SADDLE, SADDLE.init(jr.fold_in(jr.key(1), 2)), 3000.0, record=3)
     assert np.isinf(chosen.certificate.projected_steps) and chosen.method.startswith("KernelExponential,")

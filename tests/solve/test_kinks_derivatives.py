@@ -10,6 +10,8 @@ from kinked import changes, drawn
 
 import jaxdyn as jd
 
+pytestmark = pytest.mark.ci_slow
+
 EPS = 1e-5
 
 
@@ -36,7 +38,6 @@ def measured(problem, eps, along):
     return (sides[0][0] - sides[1][0]) / (2 * eps), len(sides[0][1]) == len(sides[1][1])
 
 
-@pytest.mark.ci_slow
 @pytest.mark.parametrize("by", ["start", "targets", "time", "all"])
 @pytest.mark.parametrize(
     ("seed", "t1", "flips", "begun", "ended"),

@@ -11,7 +11,7 @@ from kinked import drawn, error, table
 import jaxdyn as jd
 from jaxdyn.solve import Outcome, load_solution
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = [pytest.mark.ci_slow, pytest.mark.usefixtures("optimised")]
 
 PROBLEM = drawn(4, n=5, d=1, m=3, t1=4.0)
 """A flip and two slides."""
@@ -34,7 +34,6 @@ def assert_same_bits(one, two):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.ci_slow
 def test_records_inside_steps():
     """The dense output through kinks, at many times of few long steps, against the judge at each."""
     times = np.linspace(0.02, 4.0, 5)
@@ -46,7 +45,6 @@ def test_records_inside_steps():
             assert np.max(np.abs(recorded - truth) / (1 + np.abs(truth))) <= 100e-6, t
 
 
-@pytest.mark.ci_slow
 def test_a_paused_lane_goes_on_to_the_same_bits(whole, paused, tmp_path):
     """The pause is between the kinks; saved and loaded in between."""
     assert paused.fate is Outcome.max_steps and 0 < int(paused.certificate.num_kinks) < int(whole.certificate.num_kinks)
@@ -109,7 +107,6 @@ def test_other_solvers(solver):
         assert int(end.certificate.num_kinks) == len(events)
 
 
-@pytest.mark.ci_slow
 @pytest.mark.parametrize("seed", [3, 4])
 def test_order_in_the_step(seed):
     """Steps of fixed length: measured slopes 2.6 and 3.4 through two flips and a slide, and a flip and two slides; plainly 1.4 and 1.1."""
@@ -140,7 +137,6 @@ def test_a_controller_of_absolute_times():
     assert error(end.params, PROBLEM.judged(1.2)[0]) <= 100e-6
 
 
-@pytest.mark.ci_slow
 def test_two_hidden_layers():
     """Whether the kinks of deeper networks are located or not, the certificate does not count what was not looked at."""
     flow = jd.flows.GradientFlow(jd.models.MLP((3, 3)), jd.losses.square, PROBLEM.flow.data)

@@ -9,6 +9,8 @@ from kinked import drawn, error, table
 
 import jaxdyn as jd
 
+pytestmark = pytest.mark.ci_slow
+
 RTOL = 1e-8
 
 
@@ -26,7 +28,6 @@ def flow_of(problem, **settings):
     return jd.flows.GradientFlow(problem.flow.model, problem.flow.loss_function, problem.flow.data, **settings)
 
 
-@pytest.mark.ci_slow
 @pytest.mark.parametrize("seed", [0, 1, 3, 4])
 def test_frozen_biases(seed):
     """The velocity of a weight jumps, and a slide holds still, by the free weight alone."""
@@ -68,7 +69,6 @@ def test_neurons_that_do_not_move_have_no_kinks():
     np.testing.assert_array_equal(end.params["a"], problem.a)
 
 
-@pytest.mark.ci_slow
 @pytest.mark.parametrize("seed", [1, 3, 4])
 def test_a_centred_model(seed):
     """Subtracting the start is adding it to the targets."""

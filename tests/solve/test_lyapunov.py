@@ -14,6 +14,8 @@ from test_tangents import RELU, TANH, at_end, rows
 import jaxdyn as jd
 from jaxdyn.solve.lyapunov import graded_singular_values, orthonormalised
 
+pytestmark = pytest.mark.ci_slow
+
 
 def linear(eigenvalues, seed=0):
     basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(eigenvalues),) * 2))[0]
@@ -37,7 +39,6 @@ def test_a_rotation_neither_grows_nor_shrinks():
     np.testing.assert_allclose(found.exponents, 0.0, atol=1e-8)
 
 
-@pytest.mark.ci_slow
 @pytest.mark.parametrize("flow", [TANH, pytest.param(RELU, marks=pytest.mark.slow)], ids=["tanh", "relu"])
 def test_all_exponents_of_a_network(flow):
     """Singular values and vectors of D phi, where these can be had; kinks included."""
@@ -55,7 +56,6 @@ def test_all_exponents_of_a_network(flow):
     np.testing.assert_allclose(np.linalg.norm(matrix @ turned.T, axis=0)[alive], values[alive], rtol=1e-6)
 
 
-@pytest.mark.ci_slow
 def test_their_sum_is_minus_the_integral_of_the_trace():
     start = TANH.init(jr.key(1))
     flat, unravel = ravel_pytree(start)
@@ -111,7 +111,6 @@ def test_a_sliding_neuron_loses_a_direction():
     np.testing.assert_allclose(np.linalg.norm(at_end(pushed), axis=1), np.exp(3.0 * np.asarray(found.exponents)), atol=1e-5)
 
 
-@pytest.mark.ci_slow
 def test_vmap_over_seeds_and_early_ends():
     starts = jax.vmap(TANH.init)(jr.split(jr.key(0), 2))
     together = jax.vmap(lambda start: jd.lyapunov_exponents(TANH, start, 1.0, count=2).exponents)(starts)
