@@ -13,6 +13,8 @@ import jaxdyn as jd
 from jaxdyn.flows import GradientFlow, LinearisedFlow, LinearisedSolution
 from jaxdyn.losses import mean_square, square
 
+pytestmark = pytest.mark.ci_slow
+
 MODEL = jd.models.TwoLayer(width=6, activation="tanh")
 START, OTHER = MODEL.init(jr.key(3)), MODEL.init(jr.key(4))
 DATA = jd.data.points(np.linspace(-1, 1, 5), [0.3, -1.0, 0.5, 1.0, 0.0])
@@ -71,7 +73,6 @@ def test_the_matrix_exponential(data, loss, decay, scales, frozen):
         np.testing.assert_allclose(loss_at, around_other.loss(params), rtol=1e-11)
 
 
-@pytest.mark.ci_slow
 def test_the_integrated_flow_and_several_outputs():
     data = jd.data.points(np.linspace(-1, 1, 4), np.random.default_rng(0).normal(size=(4, 2)))
     model = jd.models.MLP((5,), activation="tanh", outputs=2)

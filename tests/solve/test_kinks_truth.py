@@ -13,6 +13,8 @@ from kinked import changes, drawn, error, table
 
 from jaxdyn.solve import Outcome
 
+pytestmark = pytest.mark.ci_slow
+
 ONE_INPUT = {"n": 5, "d": 1, "m": 3}
 TWO_INPUTS = {"n": 6, "d": 2, "m": 3}
 NO_BIAS = {"n": 6, "d": 2, "m": 3, "bias": False}
@@ -61,7 +63,6 @@ def errors(name):
     return np.asarray([[error(s.params, p.truth[0]) / rtol for s, rtol in zip(row, RTOLS, strict=True)] for p, row in pairs])
 
 
-@pytest.mark.ci_slow
 @pytest.mark.parametrize("name", EACH)
 def test_the_error_is_of_the_size_of_the_tolerance(name):
     """Measured: 0.01 to 15 times rtol; where a slide ends 20 times at rtol 1e-10."""
@@ -164,7 +165,6 @@ def test_neurons_alike_stay_alike(seed):
     np.testing.assert_array_equal(kinks.slides[:, 0], kinks.slides[:, 2])
 
 
-@pytest.mark.ci_slow
 @pytest.mark.parametrize(
     ("shape", "seed"),
     [

@@ -353,6 +353,7 @@ print(json.dumps({{name: describe(globals().get(name) or getattr(sys.modules.get
 """
 
 
+@pytest.mark.ci_slow
 def test_a_script_and_a_module_agree_whatever_the_hash_seed(tmp_path):
     folder = write(tmp_path / "code")
     names = [*WATCHED, "container", "decorated", "uses_named_tuple", "uses_enum"]

@@ -168,6 +168,7 @@ def test_what_comes_from_outside_is_said_to_be_not_seen(described, read):
     assert "not seen" in json.dumps(describe(described("import os, sys\n" + READ.format(read))))
 
 
+@pytest.mark.ci_slow
 def test_two_processes_agree_on_what_decorators_hold(tmp_path):
     (tmp_path / "module_of_a_user.py").write_text(
         IMPORTS
